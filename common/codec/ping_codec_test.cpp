@@ -1,0 +1,93 @@
+#include "common/codec/ping_codec.h"
+
+#include <gtest/gtest.h>
+
+#include "common/base/random.h"
+
+namespace gema {
+namespace {
+
+PingResults random_results(Random& random) {
+  PingResults r;
+  r.location = random.chance(500) ? "here" : "";
+  const size_t n = 1 + random.below(20);
+  const bool mixed = random.chance(500);
+  for (size_t i = 0; i < n; ++i) {
+    r.device.push_back(random.chance(100) ? random.next() : random.below(1000));
+    r.interval_ms.push_back(mixed ? 1 + static_cast<uint32_t>(random.below(9999)) : 1000);
+    r.due_ms.push_back(1'763'632'561'000 + static_cast<int64_t>(random.below(60'000)));
+    r.verdict.push_back(static_cast<Verdict>(mixed ? random.below(3) : 0));
+    r.reason.push_back(mixed ? Reason::kProberSuspect : Reason::kNone);
+    const uint64_t echoes = mixed ? random.below(4) : 1;
+    for (uint64_t e = 0; e < echoes; ++e) {
+      r.echo_outcome.push_back(static_cast<EchoOutcome>(mixed ? random.below(6) : 0));
+      r.echo_rtt_us.push_back(
+          r.echo_outcome.back() == EchoOutcome::kReply ? static_cast<uint32_t>(random.next()) : 0);
+    }
+    r.echo_begin.push_back(static_cast<uint32_t>(r.echo_outcome.size()));
+    if (mixed && random.chance(200)) r.burst.push_back({static_cast<uint32_t>(i), 4, {5, 6}});
+  }
+  if (mixed) r.health = {.lag_max_us = 7, .canaries_failed = 1};
+  if (mixed) r.note = "paused by Siti";
+  return r;
+}
+
+TEST(PingCodec, GivesBackWhatItWasGiven) {
+  const uint64_t seed = 20261120;
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  Random random(seed);
+  std::string bytes;
+  PingResults decoded;
+  for (int i = 0; i < 2000; ++i) {
+    const PingResults results = random_results(random);
+    encode_ping(results, bytes);
+    auto done = decode_ping(bytes, decoded);
+    ASSERT_TRUE(done.has_value()) << done.error().message;
+    ASSERT_EQ(decoded, results);
+  }
+}
+
+TEST(PingCodec, RefusesOrReadsMutilatedBytesButNeverCrashes) {
+  const uint64_t seed = 7;
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  Random random(seed);
+  std::string bytes;
+  PingResults decoded;
+  int refused = 0;
+  for (int i = 0; i < 20000; ++i) {
+    encode_ping(random_results(random), bytes);
+    for (uint64_t k = 0; k <= random.below(3); ++k) {
+      bytes[random.below(bytes.size())] = static_cast<char>(random.next());
+    }
+    if (random.chance(300)) bytes.resize(random.below(bytes.size() + 1));
+    if (!decode_ping(bytes, decoded)) {
+      ++refused;
+      EXPECT_TRUE(decoded.empty());
+    } else {
+      EXPECT_EQ(decoded.echo_begin.size(), decoded.size() + 1);
+      EXPECT_EQ(decoded.echo_begin.back(), decoded.echo_outcome.size());
+    }
+  }
+  EXPECT_GT(refused, 1000);
+}
+
+TEST(PingCodec, CostsAFewBytesAResult) {
+  PingResults r;
+  Random random(1);
+  for (uint32_t i = 0; i < 1000; ++i) {
+    r.device.push_back(1000 + 8 * i);
+    r.interval_ms.push_back(1000);
+    r.due_ms.push_back(1'763'632'561'000 + i);
+    r.verdict.push_back(Verdict::kAnswered);
+    r.reason.push_back(Reason::kNone);
+    r.echo_outcome.push_back(EchoOutcome::kReply);
+    r.echo_rtt_us.push_back(300 + static_cast<uint32_t>(random.below(10'000)));
+    r.echo_begin.push_back(i + 1);
+  }
+  std::string bytes;
+  encode_ping(r, bytes);
+  EXPECT_LT(bytes.size(), 6 * r.size());
+}
+
+}  // namespace
+}  // namespace gema
