@@ -1,0 +1,46 @@
+// A real PostgreSQL of a test's own: in a temporary directory, on a Unix socket only, with user and
+// database "gema", no password. The newest major installed is taken.
+//
+// Without fsync by default, which is what makes it quick; kill9() then still loses nothing (the
+// kernel holds the pages). Tests of what a power cut does set Options.fsync.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tests/support/child_process.h"
+#include "tests/support/temp_dir.h"
+
+namespace gema::testing {
+
+class PostgresServer {
+ public:
+  struct Options {
+    bool fsync = false;
+    std::vector<std::string> settings;  // "name=value", as for postgres -c
+  };
+
+  PostgresServer();  // initialised and started; throws std::runtime_error with its log
+  explicit PostgresServer(Options options);
+  ~PostgresServer();
+
+  // "host=DIR port=5432 user=gema dbname=gema": for libpq and libpqxx alike.
+  std::string conninfo() const;
+  std::string socket_dir() const;  // what gema.yaml calls postgres.host
+
+  void start();    // returns when it accepts connections
+  void stop();     // clean (fast) shutdown
+  void kill9();    // the server and all its backends, as a power cut would
+  void restart();  // kill9() if it still runs, then start()
+  bool running() { return server_.running(); }
+
+  // Everything it logged so far, for a failing test's message.
+  std::string log() const;
+
+ private:
+  Options options_;
+  TempDir dir_;
+  ChildProcess server_;
+};
+
+}  // namespace gema::testing
