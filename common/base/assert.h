@@ -2,7 +2,6 @@
 // that goes on with a broken invariant lies. What comes from outside is a Result, never an assert.
 #pragma once
 
-
 namespace gema {
 
 [[noreturn]] void assertion_failed(const char* condition, const char* file, int line);

@@ -10,15 +10,17 @@ namespace gema {
 namespace {
 
 template <class A, class B>
-concept Subtractable = requires(A a, B b) { a - b; };
+concept Subtractable = requires(A a, B b) {
+  a - b;
+};
 
 static_assert(Subtractable<MonoTime, MonoTime>);
 static_assert(!Subtractable<MonoTime, WallTime>, "the two clocks must not mix");
 
 TEST(Crc32c, MatchesThePublishedVectors) {
-  EXPECT_EQ(crc32c("123456789"), 0xe3069283U);                    // the usual check value
-  EXPECT_EQ(crc32c(std::string(32, '\0')), 0x8a9136aaU);          // RFC 3720 B.4
-  EXPECT_EQ(crc32c(std::string(32, '\xff')), 0x62a8ab43U);        // RFC 3720 B.4
+  EXPECT_EQ(crc32c("123456789"), 0xe3069283U);              // the usual check value
+  EXPECT_EQ(crc32c(std::string(32, '\0')), 0x8a9136aaU);    // RFC 3720 B.4
+  EXPECT_EQ(crc32c(std::string(32, '\xff')), 0x62a8ab43U);  // RFC 3720 B.4
   EXPECT_EQ(crc32c(""), 0U);
 }
 

@@ -15,8 +15,8 @@ constexpr uint64_t kEchoesMax = 1'000'000;
 
 template <class Column, class Values, class Convert>
 void put_one_or_n(Column* column, const Values& values, Convert convert) {
-  const bool same = std::all_of(values.begin(), values.end(),
-                                [&](const auto& v) { return v == values.front(); });
+  const bool same =
+      std::all_of(values.begin(), values.end(), [&](const auto& v) { return v == values.front(); });
   const size_t n = same ? 1 : values.size();
   column->Reserve(static_cast<int>(n));
   for (size_t i = 0; i < n; ++i) column->AddAlreadyReserved(convert(values[i]));
@@ -43,7 +43,9 @@ Error bad(const char* rule) {
   return Error{Errc::kBadInput, fmt::format("ping batch: {}", rule)};
 }
 
-bool is_verdict(uint32_t v) { return v <= static_cast<uint32_t>(Verdict::kNotMeasured); }
+bool is_verdict(uint32_t v) {
+  return v <= static_cast<uint32_t>(Verdict::kNotMeasured);
+}
 
 bool is_reason(uint32_t v) {
   return v <= static_cast<uint32_t>(Reason::kTimeExceeded) ||
@@ -80,7 +82,8 @@ Result<void> read_echoes(const v1::PingBatch& batch, size_t n, PingResults& resu
 }
 
 Result<void> read_results(const v1::PingBatch& batch, size_t n, PingResults& results) {
-  if (static_cast<size_t>(batch.due_offset_ms_size()) != n) return bad("due_offset_ms has a wrong length");
+  if (static_cast<size_t>(batch.due_offset_ms_size()) != n)
+    return bad("due_offset_ms has a wrong length");
   if (!OneOrN<Column32>::fits(batch.interval_ms(), n)) return bad("interval_ms has a wrong length");
   if (!OneOrN<Column32>::fits(batch.verdict(), n)) return bad("verdict has a wrong length");
   if (!OneOrN<Column32>::fits(batch.reason(), n)) return bad("reason has a wrong length");

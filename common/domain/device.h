@@ -24,7 +24,7 @@ struct Device {
   std::string hostname;  // shown; falls back to the address
   std::string merk;      // manufacturer (the word is the source systems')
   std::string os;
-  std::string kondisi;   // condition: baik, maintenance, hilang
+  std::string kondisi;  // condition: baik, maintenance, hilang
   std::string supplier;
   std::string type;
   std::string post_code;

@@ -16,22 +16,22 @@ enum class Verdict : uint8_t { kAnswered = 0, kFailed = 1, kNotMeasured = 2 };
 
 // Why. For kFailed: what the echoes mostly said. For kNotMeasured: what kept us from measuring.
 enum class Reason : uint8_t {
-  kNone = 0,  // answered, nothing to say
+  kNone = 0,   // answered, nothing to say
   kLossy = 1,  // answered, but only some echoes or only the burst
   // failed
   kTimeout = 2,
   kUnreachable = 3,
   kTimeExceeded = 4,
   // not measured
-  kNotRunning = 16,      // the prober was not running
-  kPaused = 17,          // by a person; note says who
-  kClockStep = 18,       // realtime stepped across the sample
-  kSendError = 19,       // the kernel refused to send
-  kLate = 20,            // the slot passed before it could be sent (stall, SIGSTOP)
-  kProberSuspect = 21,   // the prober does not trust itself
-  kNoAddress = 22,       // the name did not resolve, or no permitted address family
-  kStreamGap = 23,       // records announced as lost
-  kQueueFull = 24,       // dropped at a stated bound, counted
+  kNotRunning = 16,     // the prober was not running
+  kPaused = 17,         // by a person; note says who
+  kClockStep = 18,      // realtime stepped across the sample
+  kSendError = 19,      // the kernel refused to send
+  kLate = 20,           // the slot passed before it could be sent (stall, SIGSTOP)
+  kProberSuspect = 21,  // the prober does not trust itself
+  kNoAddress = 22,      // the name did not resolve, or no permitted address family
+  kStreamGap = 23,      // records announced as lost
+  kQueueFull = 24,      // dropped at a stated bound, counted
 };
 inline constexpr int kReasonMax = 24;
 

@@ -29,7 +29,9 @@ TEST(Slot, MatchesTheVectorsThatOtherImplementationsCheckAgainst) {
   EXPECT_EQ(slot_phase_ms(0, 1000), 0x34c96acdcadb1bbbULL % 1000);
 }
 
-TEST(Slot, AnIntervalOfZeroIsNoSlot) { EXPECT_FALSE(is_slot(1, 0, 0)); }
+TEST(Slot, AnIntervalOfZeroIsNoSlot) {
+  EXPECT_FALSE(is_slot(1, 0, 0));
+}
 
 TEST(Partition, SpreadsDevicesOverAllPartitions) {
   std::multiset<uint32_t> count;

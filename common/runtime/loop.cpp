@@ -1,0 +1,141 @@
+#include "common/runtime/loop.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <utility>
+
+#include "common/base/assert.h"
+#include "common/runtime/clock.h"
+
+namespace gema::runtime {
+namespace {
+
+sigset_t handled_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGHUP);
+  return set;
+}
+
+void watch(int epoll, int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  GEMA_ASSERT(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0);
+}
+
+template <class T>
+bool read_one(int fd, T& value) {
+  return ::read(fd, &value, sizeof value) == static_cast<ssize_t>(sizeof value);
+}
+
+}  // namespace
+
+Loop::Loop() {
+  const sigset_t set = handled_signals();
+  // Blocked in this thread before others start, so that all inherit it and only the descriptor sees
+  // the signals.
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  timer_ = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+  signals_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  stop_event_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  GEMA_ASSERT(epoll_ >= 0 && timer_ >= 0 && signals_ >= 0 && stop_event_ >= 0);
+  watch(epoll_, timer_);
+  watch(epoll_, signals_);
+  watch(epoll_, stop_event_);
+}
+
+Loop::~Loop() {
+  for (const int fd : {epoll_, timer_, signals_, stop_event_}) ::close(fd);
+}
+
+void Loop::add_fd(int fd, std::function<void(Now)> on_readable) {
+  const bool added = handlers_.emplace(fd, std::move(on_readable)).second;
+  GEMA_ASSERT(added);
+  watch(epoll_, fd);
+}
+
+void Loop::add_fd(int fd) {
+  add_fd(fd, [](Now) {});
+}
+
+void Loop::remove_fd(int fd) {
+  if (handlers_.erase(fd) > 0) epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
+}
+
+void Loop::stop() {
+  const uint64_t one = 1;
+  // A full eventfd counter means that a stop is pending already.
+  if (::write(stop_event_, &one, sizeof one) < 0) return;
+}
+
+bool Loop::take_reload() {
+  return std::exchange(reload_, false);
+}
+
+void Loop::wait(std::optional<MonoTime> wakeup, Now now) {
+  int timeout_ms = -1;
+  if (wakeup && *wakeup <= now.mono) {
+    timeout_ms = 0;
+  } else if (wakeup) {
+    // epoll_wait counts whole milliseconds; the timer is exact and counts suspended time.
+    const auto at = wakeup->time_since_epoch();
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(at);
+    itimerspec spec{};
+    spec.it_value.tv_sec = seconds.count();
+    spec.it_value.tv_nsec = (at - seconds).count();
+    timerfd_settime(timer_, TFD_TIMER_ABSTIME, &spec, nullptr);
+  }
+  readable_.clear();
+  std::array<epoll_event, 64> events;
+  const int n = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), timeout_ms);
+  for (int i = 0; i < n; ++i) {
+    const int fd = events[static_cast<size_t>(i)].data.fd;
+    uint64_t value = 0;
+    signalfd_siginfo signal{};
+    if (fd == timer_) {
+      read_one(timer_, value);
+    } else if (fd == stop_event_) {
+      read_one(stop_event_, value);
+      stopped_ = true;
+    } else if (fd == signals_) {
+      while (read_one(signals_, signal)) {
+        if (signal.ssi_signo == SIGHUP) {
+          reload_ = true;
+        } else {
+          stopped_ = true;
+        }
+      }
+    } else {
+      readable_.push_back(fd);
+    }
+  }
+}
+
+void Loop::run(const std::function<std::optional<MonoTime>(Now)>& turn) {
+  std::optional<MonoTime> wakeup = MonoTime{};
+  Now now = read_clock();
+  while (!stopped_) {
+    wait(wakeup, now);
+    if (stopped_) break;
+    now = read_clock();
+    for (const int fd : readable_) {
+      const auto handler = handlers_.find(fd);
+      if (handler == handlers_.end()) continue;  // removed by an earlier handler
+      const auto call = handler->second;         // a copy: it may remove itself
+      call(now);
+    }
+    wakeup = turn(now);
+  }
+}
+
+}  // namespace gema::runtime

@@ -1,0 +1,52 @@
+// The loop every process runs: sleep until the earliest wake-up or input, read the clock once, let
+// the input handlers run, then one turn of the service. Single-threaded: handlers and turn run on
+// the thread that called run(). Only stop() may be called from elsewhere.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "common/base/time.h"
+
+namespace gema::runtime {
+
+class Loop {
+ public:
+  Loop();
+  ~Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  // Calls on_readable(now) in every turn in which `fd` is readable (level-triggered). A handler may
+  // add and remove descriptors, its own too. Requires: fd is not added yet.
+  void add_fd(int fd, std::function<void(Now)> on_readable);
+  // The same, woken up without a handler: turn() does the work (ZeroMQ's descriptors are
+  // edge-triggered, so their shells drain in every turn anyway).
+  void add_fd(int fd);
+  void remove_fd(int fd);
+
+  // Turns until stop(), SIGTERM or SIGINT. `turn` returns when it wants to run again: a time in the
+  // past means at once, nullopt only on input. After SIGHUP, take_reload() is true once.
+  void run(const std::function<std::optional<MonoTime>(Now)>& turn);
+
+  // Thread-safe, and safe before run().
+  void stop();
+
+  bool take_reload();
+
+ private:
+  void wait(std::optional<MonoTime> wakeup, Now now);
+
+  int epoll_ = -1;
+  int timer_ = -1;
+  int signals_ = -1;
+  int stop_event_ = -1;
+  bool stopped_ = false;
+  bool reload_ = false;
+  std::map<int, std::function<void(Now)>> handlers_;
+  std::vector<int> readable_;
+};
+
+}  // namespace gema::runtime

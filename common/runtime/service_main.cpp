@@ -1,0 +1,179 @@
+#include "common/runtime/service_main.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "common/observability/http.h"
+#include "common/runtime/clock.h"
+#include "common/runtime/version.h"
+
+extern char** environ;  // NOLINT: POSIX declares it nowhere else
+
+namespace gema::runtime {
+namespace {
+
+struct Options {
+  std::string config_file;
+  std::string data_dir = "var";
+  std::string instance;
+  bool check_config = false;
+  bool print_config = false;
+};
+
+std::map<std::string, std::string> environment_variables() {
+  std::map<std::string, std::string> variables;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string text = *entry;
+    const auto equals = text.find('=');
+    if (equals != std::string::npos) variables[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  return variables;
+}
+
+std::optional<std::string> read_file(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return std::nullopt;
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (file.bad()) return std::nullopt;
+  return text.str();
+}
+
+// Names a process, a file and a socket: nothing that could leave the directory.
+bool is_instance_name(const std::string& name) {
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+  };
+  return !name.empty() && name.size() <= 32 && std::all_of(name.begin(), name.end(), allowed);
+}
+
+// Prints every problem; true when there was none.
+bool load_config(const Options& options, const ServiceHooks& hooks, config::Common& common,
+                 std::vector<config::Spec>& specs) {
+  common.data_dir = options.data_dir;
+  specs = config::Common::describe(common);
+  specs.push_back(*hooks.own);
+  config::Inputs inputs;
+  inputs.env = environment_variables();
+  const bool named = !options.config_file.empty();
+  const std::filesystem::path path =
+      named ? std::filesystem::path(options.config_file) : common.data_dir / "gema.yaml";
+  inputs.file_name = path.string();
+  inputs.file_text = std::filesystem::is_regular_file(path) ? read_file(path) : std::nullopt;
+  if (!inputs.file_text && (named || std::filesystem::exists(path))) {
+    std::cerr << fmt::format("gema-{}: cannot read the configuration file {}\n", hooks.name,
+                             path.string());
+    return false;
+  }
+  if (const auto dotenv = read_file(common.data_dir / ".env")) {
+    inputs.dotenv = config::parse_dotenv(*dotenv);
+  }
+  const auto problems = config::load(specs, config::all_sections(), inputs);
+  for (const auto& problem : problems) {
+    std::cerr << fmt::format("gema-{}: {}\n", hooks.name, problem.text());
+  }
+  for (const auto& [name, why] : config::accepted_without_effect()) {
+    if (inputs.env.contains(name) || inputs.dotenv.contains(name)) {
+      std::cerr << fmt::format("gema-{}: {} has no effect: {}\n", hooks.name, name, why);
+    }
+  }
+  return problems.empty();
+}
+
+Result<void> make_directories(const Environment& environment) {
+  ::umask(0077);
+  for (const auto& dir :
+       {environment.common.run_dir(), environment.state_dir(), environment.spool_dir()}) {
+    std::error_code error;
+    std::filesystem::create_directories(dir, error);
+    if (error) {
+      return Error{Errc::kPermanent,
+                   fmt::format("cannot make the directory {}: {}", dir.string(), error.message())};
+    }
+  }
+  return {};
+}
+
+int serve(const Options& options, const ServiceHooks& hooks, const config::Common& common) {
+  const std::string instance = options.instance.empty() ? hooks.name : options.instance;
+  obs::log_setup(instance, common.log_level);
+  std::signal(SIGPIPE, SIG_IGN);  // hiredis and libpq write to sockets that may be gone
+  Loop loop;
+  obs::Metrics metrics(hooks.name);
+  obs::Health health;
+  const Environment environment{instance, common, loop, metrics, health};
+  auto fail = [&](const Error& error) {
+    std::cerr << fmt::format("gema-{}: {}\n", instance, error.message);
+    return 2;
+  };
+  if (auto made = make_directories(environment); !made) return fail(made.error());
+  auto server = obs::HealthServer::start((common.run_dir() / (instance + ".http.sock")).string(),
+                                         health, metrics);
+  if (!server) return fail(server.error());
+  obs::log_info("starting", {{"version", kVersion}, {"pid", static_cast<int>(getpid())}});
+  if (auto started = hooks.start(environment); !started) {
+    hooks.stop();
+    return fail(started.error());
+  }
+  loop.run([&](Now now) {
+    (*server)->beat(now.mono);
+    auto wakeup = hooks.turn(now);
+    // A quiet process still beats, so that a hang can be told from idleness.
+    const MonoTime beat_by = now.mono + 2s;
+    return wakeup && *wakeup < beat_by ? wakeup : std::optional(beat_by);
+  });
+  obs::log_info("stopping");
+  hooks.stop();
+  obs::log_info("stopped");
+  return 0;
+}
+
+}  // namespace
+
+int run_service(int argc, char** argv, const ServiceHooks& hooks) {
+  Options options;
+  CLI::App cli(fmt::format("gema-{}: {}.", hooks.name, hooks.summary));
+  cli.add_option("--config", options.config_file,
+                 "Configuration file. Default: DIR/gema.yaml, if there is one.");
+  cli.add_option("--data-dir", options.data_dir, "Directory of everything Gema keeps (DIR).")
+      ->capture_default_str();
+  cli.add_option("--instance", options.instance,
+                 "Name of this process where there are several, such as prober-2.");
+  cli.add_flag("--check-config", options.check_config,
+               "Say what is wrong with the configuration, and stop. Exit code 2 if anything is.");
+  cli.add_flag("--print-config", options.print_config,
+               "Print the configuration in force, secrets masked, and stop.");
+  cli.set_version_flag("--version", fmt::format("gema-{} {}", hooks.name, kVersion));
+  try {
+    cli.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return cli.exit(e) == 0 ? 0 : 2;
+  }
+  if (!options.instance.empty() && !is_instance_name(options.instance)) {
+    std::cerr << fmt::format(
+        "gema-{}: --instance = {}: must be 1 to 32 of a-z, 0-9 and \"-\", such as prober-2\n",
+        hooks.name, options.instance);
+    return 2;
+  }
+  config::Common common;
+  std::vector<config::Spec> specs;
+  if (!load_config(options, hooks, common, specs)) return 2;
+  if (options.print_config) {
+    std::cout << config::print(specs);
+    return 0;
+  }
+  if (options.check_config) {
+    std::cout << fmt::format("gema-{}: the configuration is good\n", hooks.name);
+    return 0;
+  }
+  return serve(options, hooks, common);
+}
+
+}  // namespace gema::runtime
