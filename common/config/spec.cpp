@@ -35,7 +35,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
   return parts;
 }
 
-std::string quoted(const std::string& text) {
+std::string yaml_text(const std::string& text) {
   YAML::Emitter out;
   out << YAML::DoubleQuoted << text;
   return out.c_str();
@@ -248,14 +248,14 @@ void Spec::text(const char* key, std::string& field, const char* doc) {
     field = value;
     return std::nullopt;
   };
-  setting.print = [&field] { return quoted(field); };
+  setting.print = [&field] { return yaml_text(field); };
   add(std::move(setting));
 }
 
 void Spec::secret(const char* key, std::string& field, const char* doc) {
   text(key, field, doc);
   settings_.back().secret = true;
-  settings_.back().print = [&field] { return quoted(field.empty() ? "" : "***"); };
+  settings_.back().print = [&field] { return yaml_text(field.empty() ? "" : "***"); };
 }
 
 void Spec::flag(const char* key, bool& field, const char* doc) {
@@ -297,7 +297,7 @@ void Spec::choice(const char* key, std::string& field, std::vector<std::string> 
     }
     return fmt::format("must be one of {}", fmt::join(choices, ", "));
   };
-  setting.print = [&field] { return quoted(field); };
+  setting.print = [&field] { return yaml_text(field); };
   add(std::move(setting));
 }
 
@@ -317,7 +317,7 @@ void Spec::list(const char* key, std::vector<std::string>& field, const char* do
   };
   setting.print = [&field] {
     std::vector<std::string> items;
-    for (const std::string& item : field) items.push_back(quoted(item));
+    for (const std::string& item : field) items.push_back(yaml_text(item));
     return fmt::format("[{}]", fmt::join(items, ", "));
   };
   add(std::move(setting));
