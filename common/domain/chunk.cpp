@@ -1,0 +1,216 @@
+#include "common/domain/chunk.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "common/base/assert.h"
+
+namespace gema {
+namespace {
+
+int32_t code_of(EchoOutcome outcome, uint32_t rtt_us) {
+  if (outcome != EchoOutcome::kReply) return -static_cast<int32_t>(outcome);
+  constexpr uint32_t kMax =
+      std::numeric_limits<int32_t>::max();  // 36 minutes: no echo lives so long
+  return static_cast<int32_t>(std::min(rtt_us, kMax));
+}
+
+struct Derived {
+  Verdict verdict = Verdict::kFailed;
+  Reason reason = Reason::kNone;
+};
+
+// The verdict that the echoes alone tell. Requires: at least one echo.
+Derived derive(std::span<const EchoOutcome> outcomes) {
+  bool replied = false;
+  EchoOutcome first_loss = EchoOutcome::kReply;
+  for (const EchoOutcome outcome : outcomes) {
+    if (outcome == EchoOutcome::kReply) {
+      replied = true;
+    } else if (first_loss == EchoOutcome::kReply) {
+      first_loss = outcome;
+    }
+  }
+  if (first_loss == EchoOutcome::kReply) return {Verdict::kAnswered, Reason::kNone};
+  if (replied) return {Verdict::kAnswered, Reason::kLossy};
+  return {Verdict::kFailed, static_cast<Reason>(1 + static_cast<int>(first_loss))};
+}
+
+int rank(Verdict verdict) {
+  return static_cast<int>(verdict);
+}  // answered, failed, not measured
+
+template <class T>
+int compare(std::span<const T> a, std::span<const T> b) {
+  if (std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end())) return -1;
+  return std::lexicographical_compare(b.begin(), b.end(), a.begin(), a.end()) ? 1 : 0;
+}
+
+// Any total order will do, as long as everyone uses the same.
+int compare_content(const ResultView& a, const ResultView& b) {
+  if (a.reason != b.reason) return a.reason < b.reason ? -1 : 1;
+  if (const int c = compare(a.outcomes, b.outcomes); c != 0) return c;
+  if (const int c = compare(a.rtt_us, b.rtt_us); c != 0) return c;
+  if (a.burst_sent != b.burst_sent) return a.burst_sent < b.burst_sent ? -1 : 1;
+  return compare(a.burst_rtt_us, b.burst_rtt_us);
+}
+
+// Negative when `a` comes first.
+int order(const Claim& a, const Claim& b) {
+  if (a.result.verdict != b.result.verdict) {
+    return rank(a.result.verdict) - rank(b.result.verdict);
+  }
+  if (const int c = a.producer.compare(b.producer); c != 0) return c;
+  return compare_content(a.result, b.result);
+}
+
+bool superseded(const Claim& claim, std::span<const Claim> claims) {
+  return std::any_of(claims.begin(), claims.end(), [&](const Claim& other) {
+    return other.producer == claim.producer && other.clock_steps > claim.clock_steps;
+  });
+}
+
+// Appends the echoes of one slot. Returns: false on a code that no rule explains.
+bool append_slot(std::span<const int32_t> codes, PingResults& out, Verdict& verdict,
+                 Reason& reason) {
+  const size_t begin = out.echo_outcome.size();
+  if (codes[0] <= kNotMeasuredBase) {
+    const int number = kNotMeasuredBase - codes[0];
+    if (number > kReasonMax) return false;
+    verdict = Verdict::kNotMeasured;
+    reason = static_cast<Reason>(number);
+    return true;
+  }
+  for (const int32_t code : codes) {
+    if (code == kNoEcho) break;
+    if (code < -kEchoOutcomeMax) return false;
+    out.echo_outcome.push_back(code >= 0 ? EchoOutcome::kReply : static_cast<EchoOutcome>(-code));
+    out.echo_rtt_us.push_back(code >= 0 ? static_cast<uint32_t>(code) : 0);
+  }
+  const std::span outcomes = std::span<const EchoOutcome>(out.echo_outcome).subspan(begin);
+  const Derived derived = outcomes.empty() ? Derived{} : derive(outcomes);
+  verdict = derived.verdict;
+  reason = derived.reason;
+  return true;
+}
+
+// Reads the entry of `extra` at `at`. Returns: the next entry's place, 0 when it is none.
+size_t read_extra(std::span<const int32_t> extra, size_t at, uint32_t result_index,
+                  PingResults& out, Verdict& verdict, Reason& reason) {
+  if (extra.size() - at < 4) return 0;
+  const int32_t verdict_number = extra[at + 1] >> 8;
+  const int32_t reason_number = extra[at + 1] & 255;
+  const int32_t sent = extra[at + 2];
+  const int32_t answered = extra[at + 3];
+  if (verdict_number < 0 || verdict_number > rank(Verdict::kNotMeasured) ||
+      reason_number > kReasonMax || sent < 0 || answered < 0 ||
+      extra.size() - at - 4 < static_cast<size_t>(answered)) {
+    return 0;
+  }
+  verdict = static_cast<Verdict>(verdict_number);
+  reason = static_cast<Reason>(reason_number);
+  if (sent > 0) {
+    const auto rtts = extra.subspan(at + 4, static_cast<size_t>(answered));
+    out.burst.push_back({result_index, static_cast<uint32_t>(sent), {rtts.begin(), rtts.end()}});
+  }
+  return at + 4 + static_cast<size_t>(answered);
+}
+
+}  // namespace
+
+ResultView view_of(const PingResults& results, size_t i, size_t& burst) {
+  const size_t begin = results.echo_begin[i];
+  const size_t count = results.echo_begin[i + 1] - begin;
+  ResultView view{.verdict = results.verdict[i],
+                  .reason = results.reason[i],
+                  .outcomes = {results.echo_outcome.data() + begin, count},
+                  .rtt_us = {results.echo_rtt_us.data() + begin, count}};
+  while (burst < results.burst.size() && results.burst[burst].index < i) ++burst;
+  if (burst < results.burst.size() && results.burst[burst].index == i) {
+    view.burst_sent = results.burst[burst].sent;
+    view.burst_rtt_us = results.burst[burst].rtt_us;
+  }
+  return view;
+}
+
+void sort_bursts(PingResults& results) {
+  auto by_index = [](const BurstResult& a, const BurstResult& b) { return a.index < b.index; };
+  if (!std::is_sorted(results.burst.begin(), results.burst.end(), by_index)) {
+    std::stable_sort(results.burst.begin(), results.burst.end(), by_index);
+  }
+}
+
+bool beats(const ResultView& a, const ResultView& b) {
+  if (a.verdict != b.verdict) return rank(a.verdict) < rank(b.verdict);
+  return compare_content(a, b) < 0;
+}
+
+size_t choose(std::span<const Claim> claims) {
+  GEMA_ASSERT(!claims.empty());
+  size_t best = claims.size();
+  for (size_t i = 0; i < claims.size(); ++i) {
+    if (superseded(claims[i], claims)) continue;
+    if (best == claims.size() || order(claims[i], claims[best]) < 0) best = i;
+  }
+  return best;
+}
+
+void append_sample(const ResultView& r, uint32_t index, uint32_t echoes,
+                   std::vector<int32_t>& samples, std::vector<int32_t>& extra) {
+  GEMA_ASSERT(r.outcomes.size() <= echoes);
+  const size_t end = samples.size() + echoes;
+  bool plain = r.burst_sent == 0;
+  if (r.outcomes.empty() && r.verdict == Verdict::kNotMeasured) {
+    samples.push_back(kNotMeasuredBase - static_cast<int32_t>(r.reason));
+  } else {
+    for (size_t e = 0; e < r.outcomes.size(); ++e) {
+      samples.push_back(code_of(r.outcomes[e], r.rtt_us[e]));
+    }
+    const Derived derived = r.outcomes.empty() ? Derived{} : derive(r.outcomes);
+    plain = plain && derived.verdict == r.verdict && derived.reason == r.reason;
+  }
+  samples.resize(end, kNoEcho);
+  if (plain) return;
+  extra.push_back(static_cast<int32_t>(index));
+  extra.push_back(rank(r.verdict) << 8 | static_cast<int32_t>(r.reason));
+  extra.push_back(static_cast<int32_t>(r.burst_sent));
+  extra.push_back(static_cast<int32_t>(r.burst_rtt_us.size()));
+  for (const uint32_t rtt : r.burst_rtt_us) extra.push_back(code_of(EchoOutcome::kReply, rtt));
+}
+
+bool append_chunk(const ChunkView& chunk, PingResults& out) {
+  if (chunk.echoes == 0 || chunk.step_ms == 0 || chunk.samples.size() % chunk.echoes != 0) {
+    return false;
+  }
+  const size_t slots = chunk.samples.size() / chunk.echoes;
+  size_t next_extra = 0;
+  for (size_t i = 0; i < slots; ++i) {
+    const auto codes = chunk.samples.subspan(i * chunk.echoes, chunk.echoes);
+    if (codes[0] == kNoResult) continue;
+    Verdict verdict{};
+    Reason reason{};
+    if (!append_slot(codes, out, verdict, reason)) {
+      out.echo_outcome.resize(out.echo_begin.back());
+      out.echo_rtt_us.resize(out.echo_begin.back());
+      return false;
+    }
+    const auto index = static_cast<uint32_t>(out.device.size());
+    if (next_extra < chunk.extra.size() && chunk.extra[next_extra] == static_cast<int32_t>(i)) {
+      next_extra = read_extra(chunk.extra, next_extra, index, out, verdict, reason);
+      if (next_extra == 0) {
+        out.echo_outcome.resize(out.echo_begin.back());
+        out.echo_rtt_us.resize(out.echo_begin.back());
+        return false;
+      }
+    }
+    out.device.push_back(chunk.device);
+    out.interval_ms.push_back(chunk.step_ms);
+    out.due_ms.push_back(chunk.start_ms + static_cast<int64_t>(i) * chunk.step_ms);
+    out.verdict.push_back(verdict);
+    out.reason.push_back(reason);
+    out.echo_begin.push_back(static_cast<uint32_t>(out.echo_outcome.size()));
+  }
+  return next_extra == chunk.extra.size();
+}
+
+}  // namespace gema

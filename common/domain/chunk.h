@@ -1,0 +1,83 @@
+// A chunk: consecutive results of one device as two arrays of integers, the form in which history
+// keeps them (about 4 bytes a sample). The recorder makes chunks (services/recorder/core), the
+// reader and the SQL function ping_chunk_results() read them. All three follow this page.
+//
+// `samples` holds `echoes` numbers per slot, slots one step apart:
+//   >= 0   a reply, its round trip time in us
+//   -1..-5 no reply: timeout, unreachable, time exceeded, send error, not sent (-EchoOutcome)
+//   -6     this check had fewer echoes (also the filler behind -100 and -200)
+//   -100   no result for this slot (first number of the slot)
+//   <= -200  not measured, no echoes: -200 - Reason (first number of the slot)
+// From the numbers alone: answered if anything replied (reason none if all did, else lossy), else
+// failed for the reason of the first echo. Every result that says otherwise, or had a burst, has an
+// entry in `extra`, in slot order:
+//   index of the slot, verdict << 8 | reason, burst echoes sent, answered, round trip times...
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "common/domain/ping.h"
+
+namespace gema {
+
+inline constexpr int32_t kNoEcho = -6;
+inline constexpr int32_t kNoResult = -100;
+inline constexpr int32_t kNotMeasuredBase = -200;
+
+// Chunks never cross this boundary of Unix time, so a reader knows how far back to look.
+inline constexpr int64_t kChunkSpanMs = 3'600'000;
+
+struct ChunkView {
+  DeviceId device = 0;
+  int64_t start_ms = 0;
+  uint32_t step_ms = 0;
+  uint32_t echoes = 1;
+  std::span<const int32_t> samples;
+  std::span<const int32_t> extra;
+};
+
+// One result in place: what conflicts are decided by.
+struct ResultView {
+  Verdict verdict = Verdict::kNotMeasured;
+  Reason reason = Reason::kNone;
+  std::span<const EchoOutcome> outcomes;
+  std::span<const uint32_t> rtt_us;
+  uint32_t burst_sent = 0;
+  std::span<const uint32_t> burst_rtt_us;
+};
+
+// Result `i` of `results`. `burst` walks along: start with 0, rising i. Requires: bursts by rising
+// index (see sort_bursts).
+ResultView view_of(const PingResults& results, size_t i, size_t& burst);
+
+// By rising index, as view_of needs them; senders usually sent them so.
+void sort_bursts(PingResults& results);
+
+// True when `a` is kept where one producer and clock gave both for one slot: measured before not
+// measured, answered before failed, then by content, so that any order of arrival gives the same.
+bool beats(const ResultView& a, const ResultView& b);
+
+// One of several results for the same slot and location.
+struct Claim {
+  std::string_view producer;
+  uint32_t clock_steps = 0;  // of its epoch: how often this producer's clock stepped before
+  ResultView result;
+};
+
+// Which claim history shows. Of each producer only its highest clock_steps counts; among these
+// measured beats not measured, answered beats failed, then the lower producer id, then content.
+// Requires: claims not empty. Independent of their order.
+size_t choose(std::span<const Claim> claims);
+
+// Appends one slot to `samples` and, where needed, `extra`. Requires: outcomes.size() <= echoes.
+void append_sample(const ResultView& result, uint32_t index, uint32_t echoes,
+                   std::vector<int32_t>& samples, std::vector<int32_t>& extra);
+
+// Appends the chunk's results to `out`, location and health untouched. Returns: false when the
+// arrays break the rules above (a corrupt row); `out` then holds what came before the break.
+bool append_chunk(const ChunkView& chunk, PingResults& out);
+
+}  // namespace gema

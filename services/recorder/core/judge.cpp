@@ -1,0 +1,54 @@
+#include "services/recorder/core/judge.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "services/recorder/core/limits.h"
+
+namespace gema::recorder {
+namespace {
+
+// What a row could not even hold.
+const char* impossible(const PingResults& r, size_t i, uint32_t partition) {
+  constexpr uint64_t kIdMax = std::numeric_limits<int64_t>::max();
+  constexpr uint32_t kIntervalMax = std::numeric_limits<int32_t>::max();
+  if (r.device[i] == 0 || r.device[i] > kIdMax) return "a device id is out of range";
+  if (r.interval_ms[i] > kIntervalMax) return "an interval is out of range";
+  if (r.echo_begin[i + 1] - r.echo_begin[i] > kEchoesMax) return "a check has too many echoes";
+  if (partition_of(r.device[i]) != partition) return "a device belongs to another partition";
+  if (!is_slot(r.device[i], r.interval_ms[i], r.due_ms[i])) return "a due time is no slot";
+  return nullptr;
+}
+
+bool is_location(const std::string& name) {
+  return !name.empty() && name.size() <= 255 && name.find('\0') == std::string::npos;
+}
+
+}  // namespace
+
+Judgement judge(const PingResults& results, uint32_t partition, WallTime now, Duration retention) {
+  Judgement out;
+  const auto [oldest, newest] = std::minmax_element(results.due_ms.begin(), results.due_ms.end());
+  out.oldest_ms = *oldest;
+  out.newest_ms = *newest;
+  auto quarantine = [&](const char* reason) {
+    out.fate = Fate::kQuarantine;
+    out.reason = reason;
+    return out;
+  };
+  if (!is_location(results.location)) return quarantine("the location has no proper name");
+  for (const BurstResult& burst : results.burst) {
+    if (burst.sent > kEchoesMax) return quarantine("a burst has too many echoes");
+  }
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (const char* reason = impossible(results, i, partition)) return quarantine(reason);
+  }
+  if (out.newest_ms > unix_ms(now + kFutureMax)) {
+    out.fate = Fate::kSetAside;
+  } else if (out.newest_ms < unix_ms(now - retention)) {
+    out.fate = Fate::kDiscard;
+  }
+  return out;
+}
+
+}  // namespace gema::recorder

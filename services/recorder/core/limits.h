@@ -1,0 +1,50 @@
+// Every bound of the recorder, and what happens at it. All are counted in metrics.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "common/base/time.h"
+
+namespace gema::recorder {
+
+// Payload bytes waiting for PostgreSQL, per stream (the batch being written included). At the bound
+// the consumer is paused: nothing is taken or acknowledged, producers' spools hold it, and it is
+// asked for again once less than half is waiting.
+inline constexpr size_t kPendingBytesMax = 32U << 20;
+inline constexpr size_t kPendingRecordsMax = 100'000;
+
+// A commit is cut at this many bytes, so that after an outage memory, locks and WAL stay even.
+inline constexpr size_t kBatchBytesMax = 4U << 20;
+
+// Hot bytes that one chunk transaction transposes (a minute of 10,000 results/s is about 0.5 MiB a
+// partition). More is done in further transactions, one after the other.
+inline constexpr size_t kChunkBytesMax = 8U << 20;
+
+// Slots in a row without a result inside one chunk; a longer hole begins another chunk. 16 cost 64
+// bytes, about what another row costs.
+inline constexpr uint32_t kHoleSlotsMax = 16;
+
+// Echoes of one check, its burst apart. More cannot come from our probers: quarantined.
+inline constexpr uint32_t kEchoesMax = 1'000;
+
+// Slots this far in our future are set aside (docs/ARCHITECTURE.md, "Slots").
+inline constexpr auto kFutureMax = 10s;
+// Records set aside at a time; a further one is quarantined.
+inline constexpr uint64_t kSetAsideMax = 10'000;
+// Set-aside records taken in by one transaction.
+inline constexpr int kTakeInMax = 500;
+
+// Rows of stream_quarantine; beyond, the oldest go.
+inline constexpr int64_t kQuarantineRowsMax = 10'000;
+
+// Records remembered per (producer, epoch, partition), to say which slots a gap may concern.
+inline constexpr size_t kSpansMax = 256;
+// Such memories; beyond, the oldest goes and a gap there has an unknown span.
+inline constexpr size_t kSpanKeysMax = 8'192;
+
+// A hot leaf stays this long after it was filled: readers see it as a whole, and recent minutes
+// come from memory. Guess.
+inline constexpr auto kHotKeep = 10min;
+
+}  // namespace gema::recorder
