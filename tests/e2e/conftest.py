@@ -1,0 +1,23 @@
+"""The end-to-end tests run in a lab (tests/lab): this process and all it starts live in its near
+namespace, so that ports cannot clash and no packet leaves the machine."""
+import os
+import pathlib
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parent / "lab"))
+
+import lab as lab_module  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def lab():
+    why = lab_module.possible()
+    if why:
+        pytest.skip(why)
+    with lab_module.Lab(seconds=1800, name=f"gema-e2e-{os.getpid()}") as made:
+        made.enter()
+        yield made

@@ -1,0 +1,101 @@
+// Compares the recorded history with the slots that had to be in it; the end-to-end tests and the
+// benchmarks judge by it. One JSON object a device on stdout:
+//   {"device":7,"expected":60,"found":60,"missing":[],"unexpected":0,"answered":58,"failed":1,
+//    "not_measured":1,"reasons":{"not running":1},"first_ms":...,"last_ms":...,"failed_slots":[...],
+//    "not_measured_slots":[[ms,reason],...]}
+// and one line {"gaps":N} at the end. Slots are expected in [from, to).
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "common/config/common.h"
+#include "common/history/reader.h"
+#include "common/postgres/connection.h"
+
+namespace gema {
+namespace {
+
+struct Arguments {
+  std::string data_dir = "var";
+  int64_t from_ms = 0;
+  int64_t to_ms = 0;
+  uint32_t interval_ms = 1000;
+  DeviceId first = 1;
+  DeviceId last = 1;
+};
+
+nlohmann::json report(DeviceId device, const history::Results& results, const Arguments& a) {
+  const auto audit =
+      history::audit_slots(results, device, a.interval_ms, a.from_ms, a.to_ms);
+  const auto counts = history::statistics_of(results);
+  nlohmann::json reasons = nlohmann::json::object();
+  for (const auto& [reason, n] : audit.reasons) reasons[to_string(reason)] = n;
+  nlohmann::json failed = nlohmann::json::array();
+  nlohmann::json unmeasured = nlohmann::json::array();
+  for (const auto& row : results.rows) {
+    if (row.verdict == Verdict::kFailed) failed.push_back(row.due_ms);
+    if (row.verdict == Verdict::kNotMeasured) {
+      unmeasured.push_back({row.due_ms, to_string(row.reason)});
+    }
+  }
+  return {{"device", device},
+          {"expected", audit.expected},
+          {"found", audit.found},
+          {"missing", audit.missing},
+          {"unexpected", audit.unexpected},
+          {"answered", counts.answered},
+          {"failed", counts.failed},
+          {"not_measured", counts.not_measured},
+          {"reasons", reasons},
+          {"failed_slots", failed},
+          {"not_measured_slots", unmeasured},
+          {"first_ms", results.rows.empty() ? 0 : results.rows.front().due_ms},
+          {"last_ms", results.rows.empty() ? 0 : results.rows.back().due_ms}};
+}
+
+int run(const Arguments& a) {
+  config::Common common;
+  common.data_dir = a.data_dir;
+  postgres::Options options;
+  options.host = common.postgres_host_or_socket();
+  options.application = "gema-history-audit";
+  auto connection = postgres::Connection::open(options);
+  if (!connection) {
+    std::cerr << "history_audit: " << connection.error().message << "\n";
+    return 1;
+  }
+  history::Reader reader(**connection);
+  for (DeviceId device = a.first; device <= a.last; ++device) {
+    auto results = reader.results(device, a.from_ms, a.to_ms);
+    if (!results) {
+      std::cerr << "history_audit: " << results.error().message << "\n";
+      return 1;
+    }
+    std::cout << report(device, *results, a).dump() << "\n";
+  }
+  auto gaps = reader.gaps(a.from_ms, a.to_ms);
+  if (!gaps) {
+    std::cerr << "history_audit: " << gaps.error().message << "\n";
+    return 1;
+  }
+  std::cout << nlohmann::json{{"gaps", gaps->size()}}.dump() << "\n";
+  return 0;
+}
+
+}  // namespace
+}  // namespace gema
+
+int main(int argc, char** argv) {
+  gema::Arguments a;
+  CLI::App cli("Compares the recorded history with the slots that had to be in it.");
+  cli.add_option("--data-dir", a.data_dir, "Directory of a running stack.");
+  cli.add_option("--from-ms", a.from_ms, "Unix ms, included.")->required();
+  cli.add_option("--to-ms", a.to_ms, "Unix ms, excluded.")->required();
+  cli.add_option("--interval-ms", a.interval_ms, "Interval of the devices.");
+  cli.add_option("--first", a.first, "First device id.");
+  cli.add_option("--last", a.last, "Last device id.");
+  CLI11_PARSE(cli, argc, argv);
+  return gema::run(a);
+}
