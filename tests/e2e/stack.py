@@ -172,6 +172,15 @@ class Stack:
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         return {line["device"]: line for line in lines[:-1]}, lines[-1]["gaps"]
 
+    def totals(self, count, from_ms, to_ms, interval_ms=1000):
+        """What history holds of devices 1..count in the window, in one pass."""
+        done = subprocess.run(
+            [str(BUILD / "bin/gema_history_audit"), "--data-dir", str(self.data), "--totals",
+             "--last", str(count), "--from-ms", str(from_ms), "--to-ms", str(to_ms),
+             "--interval-ms", str(interval_ms)], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
 
 def now_ms():
     return int(time.time() * 1000)

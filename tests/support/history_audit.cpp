@@ -1,9 +1,12 @@
 // Compares the recorded history with the slots that had to be in it; the end-to-end tests and the
 // benchmarks judge by it. One JSON object a device on stdout:
 //   {"device":7,"expected":60,"found":60,"missing":[],"unexpected":0,"answered":58,"failed":1,
-//    "not_measured":1,"reasons":{"not running":1},"first_ms":...,"last_ms":...,"failed_slots":[...],
+//    "not_measured":1,"reasons":{"not
+//    running":1},"first_ms":...,"last_ms":...,"failed_slots":[...],
 //    "not_measured_slots":[[ms,reason],...]}
-// and one line {"gaps":N} at the end. Slots are expected in [from, to).
+// and one line {"gaps":N} at the end. Slots are expected in [from, to). With --totals one pass over
+// all devices gives a single line: {"devices":N,"answered":...,"failed":...,"not_measured":...,
+// "short":N}, "short" being devices with another number of results than their slots in the window.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -24,11 +27,40 @@ struct Arguments {
   uint32_t interval_ms = 1000;
   DeviceId first = 1;
   DeviceId last = 1;
+  bool totals = false;
 };
 
+int64_t slots_in_window(DeviceId device, const Arguments& a) {
+  const int64_t before_first = slot_at_or_before(device, a.interval_ms, a.from_ms - 1);
+  const int64_t last = slot_at_or_before(device, a.interval_ms, a.to_ms - 1);
+  return (last - before_first) / a.interval_ms;
+}
+
+Result<nlohmann::json> totals(history::Reader& reader, const Arguments& a) {
+  auto statistics = reader.statistics(a.from_ms, a.to_ms);
+  if (!statistics) return statistics.error();
+  history::Statistics sum;
+  int64_t expected = 0;
+  uint64_t short_devices = 0;
+  for (DeviceId device = a.first; device <= a.last; ++device) {
+    const int64_t slots = slots_in_window(device, a);
+    expected += slots;
+    const auto found = statistics->find(device);
+    const history::Statistics one =
+        found == statistics->end() ? history::Statistics{} : found->second;
+    sum.answered += one.answered;
+    sum.failed += one.failed;
+    sum.not_measured += one.not_measured;
+    const auto results = one.answered + one.failed + one.not_measured;
+    if (results != static_cast<uint64_t>(slots)) ++short_devices;
+  }
+  return nlohmann::json{{"devices", statistics->size()},    {"expected", expected},
+                        {"answered", sum.answered},         {"failed", sum.failed},
+                        {"not_measured", sum.not_measured}, {"short", short_devices}};
+}
+
 nlohmann::json report(DeviceId device, const history::Results& results, const Arguments& a) {
-  const auto audit =
-      history::audit_slots(results, device, a.interval_ms, a.from_ms, a.to_ms);
+  const auto audit = history::audit_slots(results, device, a.interval_ms, a.from_ms, a.to_ms);
   const auto counts = history::statistics_of(results);
   nlohmann::json reasons = nlohmann::json::object();
   for (const auto& [reason, n] : audit.reasons) reasons[to_string(reason)] = n;
@@ -67,6 +99,15 @@ int run(const Arguments& a) {
     return 1;
   }
   history::Reader reader(**connection);
+  if (a.totals) {
+    auto line = totals(reader, a);
+    if (!line) {
+      std::cerr << "history_audit: " << line.error().message << "\n";
+      return 1;
+    }
+    std::cout << line->dump() << "\n";
+    return 0;
+  }
   for (DeviceId device = a.first; device <= a.last; ++device) {
     auto results = reader.results(device, a.from_ms, a.to_ms);
     if (!results) {
@@ -96,6 +137,7 @@ int main(int argc, char** argv) {
   cli.add_option("--interval-ms", a.interval_ms, "Interval of the devices.");
   cli.add_option("--first", a.first, "First device id.");
   cli.add_option("--last", a.last, "Last device id.");
+  cli.add_flag("--totals", a.totals, "One line for all devices.");
   CLI11_PARSE(cli, argc, argv);
   return gema::run(a);
 }
