@@ -1,13 +1,12 @@
 """tests/run counts what really happened: each case, each skip, each program that died."""
 import os
 import subprocess
-import sys
 
 import pytest
 
 from conftest import ROOT, load
 
-run = load("run", "tests")
+run = load("runner.py", "tests/support")
 
 GOOD = '<testcase name="A" status="run" result="completed" classname="S"/>'
 BAD = '<testcase name="B" status="run" result="completed" classname="S"><failure message="x"/></testcase>'
@@ -67,6 +66,6 @@ def test_a_torn_report_is_a_failure(ctest):
 
 
 def test_unknown_words_are_refused_before_anything_is_built():
-    done = subprocess.run([sys.executable, ROOT / "tests/run", "unti"], capture_output=True, text=True)
+    done = subprocess.run([ROOT / "tests/run", "unti"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "'unti' is none of unit, sim, integration, e2e, bench" in done.stderr
