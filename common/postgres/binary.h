@@ -1,0 +1,79 @@
+// What libpqxx cannot do, on the same connection and in the same transaction: COPY ... FROM STDIN
+// (FORMAT binary), and statements with binary parameters and results. For hot paths; everything
+// else uses Transaction::exec.
+//
+// Errors are thrown as RawError and become a Result at the end of Connection::transact.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/postgres/connection.h"
+
+namespace gema::postgres {
+
+// One COPY. Rows are buffered and sent in pieces of about 256 KiB.
+class CopyIn {
+ public:
+  // `statement`: "COPY t (a, b) FROM STDIN (FORMAT binary)".
+  CopyIn(Transaction& tx, const std::string& statement);
+  // Unfinished: the COPY is cancelled, and the transaction with it.
+  ~CopyIn();
+  CopyIn(const CopyIn&) = delete;
+  CopyIn& operator=(const CopyIn&) = delete;
+
+  void row(int16_t columns);
+  void int16(int16_t value);
+  void int32(int32_t value);
+  void int64(int64_t value);
+  void timestamptz_us(int64_t unix_us);
+  void bytes(std::string_view value);  // text and bytea
+  void int32_array(std::span<const int32_t> values);
+  void null();
+
+  void finish();
+
+ private:
+  void flush();
+
+  PGconn* raw_;
+  std::string buffer_;
+  bool open_ = true;
+};
+
+// A statement's parameters, in the server's binary form.
+class Params {
+ public:
+  Params& int16(int16_t value);
+  Params& int32(int32_t value);
+  Params& int64(int64_t value);
+  Params& bytes(std::string_view value);  // text and bytea
+
+ private:
+  friend class BinaryResult;
+  std::vector<std::string> values_;
+};
+
+// Rows in binary form; fields are read as the type they have in the statement (cast there).
+class BinaryResult {
+ public:
+  BinaryResult(Transaction& tx, const std::string& statement, const Params& params);
+
+  int rows() const { return PQntuples(result_.get()); }
+  bool is_null(int row, int column) const { return PQgetisnull(result_.get(), row, column) != 0; }
+  int16_t int16(int row, int column) const;
+  int32_t int32(int row, int column) const;
+  int64_t int64(int row, int column) const;
+  std::string_view bytes(int row, int column) const;  // text and bytea; views live as long as this
+  // Replaces `out`. Requires: integer[] of one dimension without NULLs (else RawError).
+  void int32_array(int row, int column, std::vector<int32_t>& out) const;
+
+ private:
+  std::unique_ptr<PGresult, decltype(&PQclear)> result_;
+};
+
+}  // namespace gema::postgres
