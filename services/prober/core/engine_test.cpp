@@ -1,0 +1,759 @@
+#include "services/prober/core/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "common/base/random.h"
+
+namespace gema::prober {
+namespace {
+
+constexpr Duration kWall = 1'763'632'561s;
+
+Address address(uint32_t n) {
+  Address a{.family = 4};
+  for (size_t i = 0; i < 4; ++i) a.bytes[i] = static_cast<uint8_t>(n >> (8 * (3 - i)));
+  return a;
+}
+
+Target target(DeviceId id, uint32_t interval = 1000, uint32_t timeout = 3000, uint8_t echoes = 1,
+              uint8_t min_replies = 1) {
+  return {.id = id,
+          .address = address(static_cast<uint32_t>(id)),
+          .interval_ms = interval,
+          .timeout_ms = timeout,
+          .echo_count = echoes,
+          .min_replies = min_replies};
+}
+
+struct Outcome {
+  int64_t due_ms;
+  uint32_t interval_ms;
+  Verdict verdict;
+  Reason reason;
+  std::vector<EchoOutcome> echoes;
+  std::vector<uint32_t> rtt_us;
+  uint32_t burst_sent = 0;
+  size_t burst_answered = 0;
+};
+
+// The engine over a network that a test describes: what becomes of each echo. Time advances from
+// one event to the next, as in the shell.
+class Rig {
+ public:
+  struct Fate {
+    SendStatus status = SendStatus::kSent;
+    std::optional<Duration> answer_after = 1ms;  // nullopt: silence
+    EchoOutcome outcome = EchoOutcome::kReply;
+  };
+
+  explicit Rig(EngineConfig config = {})
+      : clock_({now_, WallTime(kWall + now_.time_since_epoch())}), engine(config, clock_, now_) {}
+
+  // Runs for `length`; `stopped`: as under SIGSTOP, answers reach the socket but nobody turns.
+  void run(Duration length) {
+    const MonoTime end = now_ + length;
+    while (now_ < end) {
+      MonoTime next = end;
+      if (const auto at = engine.next_wakeup()) next = std::min(next, *at);
+      if (!wire_.empty()) next = std::min(next, wire_.begin()->first);
+      now_ = std::max(next, now_ + 1us);
+      turn();
+    }
+  }
+  void stop_for(Duration length) {
+    now_ += length;
+    turn();
+  }
+  void turn() {
+    read_clock();
+    std::vector<Answer> answers;
+    while (!wire_.empty() && wire_.begin()->first <= now_) {
+      answers.push_back(wire_.begin()->second);
+      wire_.erase(wire_.begin());
+    }
+    engine.on_answers(answers, now_);
+    engine.expire(now_);
+    engine.start_due(now_);
+    send();
+    engine.release_missed(kMissedPerFlush);
+    collect();
+  }
+  void step_wall(Duration by) {
+    wall_error_ += by;
+    read_clock();
+  }
+
+  std::function<Fate(DeviceId, const Send&, int64_t)> network = [](auto...) { return Fate{}; };
+  // The `n`th echo overall to this device gets `fate`, others are answered.
+  std::map<DeviceId, std::vector<Outcome>> results;
+  std::map<DeviceId, std::vector<int64_t>> sent_ms;  // slot time of each echo sent
+  std::vector<Answer> delivered;
+
+  int64_t slot_now() const { return clock_.slot_ms(now_); }
+  MonoTime now() const { return now_; }
+
+ private:
+  void read_clock() {
+    for (int i = 0; i < 2; ++i) {
+      const auto event =
+          clock_.on_reading({now_, WallTime(kWall + now_.time_since_epoch() + wall_error_)});
+      if (event == ClockEvent::kWallStepped) engine.on_wall_step();
+      if (event == ClockEvent::kStepped) engine.on_clock_step(now_);
+      if (!clock_.wants_second_reading()) break;
+    }
+  }
+
+  void send() {
+    while (!engine.sends().empty()) {
+      const std::vector<Send> sends = std::exchange(engine.sends(), {});
+      std::vector<Sent> sent;
+      for (const Send& s : sends) {
+        DeviceId id = 0;
+        for (size_t i = 0; i < 4; ++i) id = id << 8 | s.destination.bytes[i];
+        const Fate fate = network(id, s, slot_now());
+        sent.push_back({s.check, s.generation, s.ordinal, fate.status, now_});
+        if (fate.status != SendStatus::kSent) continue;
+        sent_ms[id].push_back(slot_now());
+        if (!fate.answer_after) continue;
+        const Answer answer{.check = s.check,
+                            .generation = s.generation,
+                            .ordinal = s.ordinal,
+                            .burst = s.burst,
+                            .outcome = fate.outcome,
+                            .at = now_ + *fate.answer_after,
+                            .sent = now_,
+                            .timeout = std::chrono::milliseconds(s.timeout_ms),
+                            .destination = s.destination};
+        wire_.emplace(answer.at, answer);
+        delivered.push_back(answer);
+      }
+      engine.on_sent(sent);
+    }
+  }
+
+  void collect() {
+    engine.take_results([&](uint32_t partition, PingResults& r) {
+      std::map<uint32_t, const BurstResult*> bursts;
+      for (const BurstResult& b : r.burst) bursts[b.index] = &b;
+      for (uint32_t i = 0; i < r.size(); ++i) {
+        EXPECT_EQ(partition, partition_of(r.device[i]));
+        EXPECT_TRUE(is_slot(r.device[i], r.interval_ms[i], r.due_ms[i]));
+        Outcome o{r.due_ms[i], r.interval_ms[i], r.verdict[i], r.reason[i], {}, {}};
+        for (uint32_t e = r.echo_begin[i]; e < r.echo_begin[i + 1]; ++e) {
+          o.echoes.push_back(r.echo_outcome[e]);
+          o.rtt_us.push_back(r.echo_rtt_us[e]);
+        }
+        if (bursts.contains(i)) {
+          o.burst_sent = bursts[i]->sent;
+          o.burst_answered = bursts[i]->rtt_us.size();
+        }
+        auto& all = results[r.device[i]];
+        if (!all.empty() && !ignore_order) {
+          EXPECT_GT(o.due_ms, all.back().due_ms) << "out of slot order";
+        }
+        all.push_back(std::move(o));
+      }
+    });
+  }
+
+  MonoTime now_{5000s};
+  Duration wall_error_{};
+  std::multimap<MonoTime, Answer> wire_;
+  SlotClock clock_;
+
+ public:
+  bool ignore_order = false;  // after a clock step back
+  Engine engine;
+};
+
+std::vector<Target> targets(uint32_t n, uint32_t interval = 1000) {
+  std::vector<Target> all;
+  for (uint32_t id = 1; id <= n; ++id) all.push_back(target(id, interval));
+  return all;
+}
+
+// Slots without a hole, from the first to the last.
+void expect_gapless(const std::vector<Outcome>& all) {
+  for (size_t i = 1; i < all.size(); ++i) {
+    EXPECT_EQ(all[i].due_ms - all[i - 1].due_ms, all[i].interval_ms) << i;
+  }
+}
+
+Rig::Fate lost() {
+  return {.answer_after = std::nullopt};
+}
+
+TEST(Engine, AnAnsweredEchoGivesItsRoundTripTime) {
+  Rig rig;
+  rig.engine.assign({{target(1)}}, 3);
+  rig.network = [](auto...) { return Rig::Fate{.answer_after = 12'345us}; };
+  rig.run(5s);
+  ASSERT_EQ(rig.results[1].size(), 5U);
+  expect_gapless(rig.results[1]);
+  for (const Outcome& o : rig.results[1]) {
+    EXPECT_EQ(o.verdict, Verdict::kAnswered);
+    EXPECT_EQ(o.reason, Reason::kNone);
+    EXPECT_EQ(o.rtt_us, std::vector<uint32_t>{12'345});
+  }
+  EXPECT_EQ(rig.engine.stats().sent, 5U);
+  EXPECT_EQ(rig.engine.checks_in_flight(), 0U);
+}
+
+TEST(Engine, EchoesLeaveAtTheirSlots) {
+  Rig rig;
+  rig.engine.assign(targets(50), 3);
+  rig.run(3s);
+  for (const auto& [id, all] : rig.results) {
+    ASSERT_EQ(all.size(), 3U);
+    for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(rig.sent_ms[id][i], all[i].due_ms);
+  }
+}
+
+// --- one row per reason -------------------------------------------------------------------------
+
+struct ReasonCase {
+  const char* name;
+  Target target;
+  std::function<Rig::Fate(const Send&)> fate;
+  Verdict verdict;
+  Reason reason;
+  std::vector<EchoOutcome> echoes;
+  uint32_t burst_sent;
+};
+
+TEST(Engine, EveryReasonHasItsCause) {
+  using enum EchoOutcome;
+  auto always = [](Rig::Fate fate) { return [fate](const Send&) { return fate; }; };
+  auto of = [](EchoOutcome outcome) { return Rig::Fate{.outcome = outcome}; };
+  Target no_address = target(1);
+  no_address.address = {};
+  const ReasonCase cases[] = {
+      {"answered", target(1), always({}), Verdict::kAnswered, Reason::kNone, {kReply}, 0},
+      {"some of the train",
+       target(1, 1000, 100, 3, 1),
+       [](const Send& s) { return s.ordinal == 1 ? Rig::Fate{} : lost(); },
+       Verdict::kAnswered,
+       Reason::kLossy,
+       {kTimeout, kReply, kTimeout},
+       0},
+      {"only the burst",
+       target(1, 1000, 100),
+       [](const Send& s) { return s.burst && s.ordinal == 2 ? Rig::Fate{} : lost(); },
+       Verdict::kAnswered,
+       Reason::kLossy,
+       {kTimeout},
+       2},
+      {"silent",
+       target(1, 1000, 100),
+       always(lost()),
+       Verdict::kFailed,
+       Reason::kTimeout,
+       {kTimeout},
+       4},
+      {"too few of the train",
+       target(1, 1000, 100, 4, 2),
+       [](const Send& s) { return s.ordinal == 0 ? Rig::Fate{} : lost(); },
+       Verdict::kFailed,
+       Reason::kTimeout,
+       {kReply, kTimeout, kTimeout, kTimeout},
+       4},
+      {"unreachable",
+       target(1),
+       always(of(kUnreachable)),
+       Verdict::kFailed,
+       Reason::kUnreachable,
+       {kUnreachable},
+       4},
+      {"time exceeded",
+       target(1),
+       always(of(kTimeExceeded)),
+       Verdict::kFailed,
+       Reason::kTimeExceeded,
+       {kTimeExceeded},
+       4},
+      {"mostly timeouts",
+       target(1, 1000, 100, 3, 1),
+       [&](const Send& s) { return s.ordinal == 0 ? of(kUnreachable) : lost(); },
+       Verdict::kFailed,
+       Reason::kTimeout,
+       {kUnreachable, kTimeout, kTimeout},
+       4},
+      {"refused by the kernel",
+       target(1),
+       always({.status = SendStatus::kRefused}),
+       Verdict::kNotMeasured,
+       Reason::kSendError,
+       {kSendError},
+       0},
+      {"refused, so nobody knows",
+       target(1, 1000, 100, 2, 1),
+       [](const Send& s) {
+         return s.ordinal == 0 ? Rig::Fate{.status = SendStatus::kRefused} : lost();
+       },
+       Verdict::kNotMeasured,
+       Reason::kSendError,
+       {kSendError, kTimeout},
+       0},
+      {"refused, but failed anyway",
+       target(1, 1000, 100, 3, 2),
+       [](const Send& s) {
+         return s.ordinal == 0 ? Rig::Fate{.status = SendStatus::kRefused} : lost();
+       },
+       Verdict::kFailed,
+       Reason::kTimeout,
+       {kSendError, kTimeout, kTimeout},
+       4},
+      {"no room in the kernel until it is late",
+       target(1),
+       always({.status = SendStatus::kBusy}),
+       Verdict::kNotMeasured,
+       Reason::kLate,
+       {},
+       0},
+      {"no address", no_address, always({}), Verdict::kNotMeasured, Reason::kNoAddress, {}, 0},
+      {"no socket of the family",
+       target(1),
+       always({.status = SendStatus::kNoFamily}),
+       Verdict::kNotMeasured,
+       Reason::kNoAddress,
+       {},
+       0},
+  };
+  for (const ReasonCase& c : cases) {
+    SCOPED_TRACE(c.name);
+    Rig rig;
+    rig.engine.assign({{c.target}}, 1000);
+    rig.network = [&](DeviceId, const Send& s, int64_t) { return c.fate(s); };
+    rig.run(8s);
+    ASSERT_FALSE(rig.results[1].empty());
+    const Outcome& o = rig.results[1].front();
+    EXPECT_EQ(o.verdict, c.verdict);
+    EXPECT_EQ(o.reason, c.reason) << to_string(o.reason);
+    EXPECT_EQ(o.echoes, c.echoes);
+    EXPECT_EQ(o.burst_sent, c.burst_sent);
+    EXPECT_EQ(o.burst_answered, c.burst_sent > 0 && c.verdict == Verdict::kAnswered ? 1U : 0U);
+    expect_gapless(rig.results[1]);
+  }
+}
+
+// --- burst --------------------------------------------------------------------------------------
+
+TEST(Engine, EveryFailingCheckBurstsUntilTheRunReachesTheThreshold) {
+  Rig rig;
+  rig.engine.assign({{target(1, 5000, 1000)}}, 3);
+  bool up = false;
+  rig.network = [&](auto...) { return up ? Rig::Fate{} : lost(); };
+  while (rig.results[1].size() < 5) rig.run(1s);
+  std::vector<uint32_t> bursts;
+  for (const Outcome& o : rig.results[1]) bursts.push_back(o.burst_sent);
+  EXPECT_EQ(bursts, (std::vector<uint32_t>{4, 4, 4, 0, 0}));
+  // An answer ends the run: the next loss bursts again.
+  up = true;
+  rig.run(5s);
+  up = false;
+  rig.run(10s);
+  EXPECT_EQ(rig.results[1].back().verdict, Verdict::kFailed);
+  EXPECT_EQ(rig.results[1].back().burst_sent, 4U);
+}
+
+TEST(Engine, BurstEchoesAreASpacingApartAndBelongToTheirSlot) {
+  Rig rig;
+  rig.engine.assign({{target(1, 5000, 1000)}}, 3);
+  rig.network = [](auto...) { return lost(); };
+  rig.run(9s);
+  ASSERT_GE(rig.sent_ms[1].size(), 5U);
+  const auto& sent = rig.sent_ms[1];
+  const int64_t due = sent[0];
+  EXPECT_GE(sent[1], due + 1000);
+  EXPECT_LE(sent[1], due + 1020);
+  for (size_t i = 2; i < 5; ++i) {
+    EXPECT_GE(sent[i] - sent[i - 1], 100);
+    EXPECT_LE(sent[i] - sent[i - 1], 106);
+  }
+  EXPECT_EQ(rig.results[1].front().due_ms, due);
+}
+
+TEST(Engine, WithoutBurstsAFailedCheckIsFailedAtOnce) {
+  Rig rig({.burst_count = 0});
+  rig.engine.assign({{target(1, 5000, 1000)}}, 3);
+  rig.network = [](auto...) { return lost(); };
+  rig.run(9s);
+  EXPECT_EQ(rig.engine.stats().sent, rig.results[1].size());
+}
+
+// --- time ---------------------------------------------------------------------------------------
+
+TEST(Engine, ChecksMayOverlapAndResultsLeaveInSlotOrder) {
+  Rig rig;
+  rig.engine.assign({{target(1, 100, 3000)}}, 1);
+  int n = 0;
+  rig.network = [&](auto...) {  // every third is lost, the others answer late, early, late ...
+    ++n;
+    return n % 3 == 0 ? lost() : Rig::Fate{.answer_after = n % 2 == 0 ? 2900ms : 5ms};
+  };
+  rig.run(20s);
+  expect_gapless(rig.results[1]);
+  EXPECT_GE(rig.results[1].size(), 130U);
+}
+
+TEST(Engine, AReplyAfterItsTimeoutIsATimeoutEvenWhenReadBeforeTheTimer) {
+  Rig rig({.burst_count = 0});
+  rig.engine.assign({{target(1, 1000, 200)}}, 3);
+  rig.network = [](auto...) { return Rig::Fate{.answer_after = 205ms}; };  // within the grace
+  rig.run(3s);
+  for (const Outcome& o : rig.results[1]) EXPECT_EQ(o.reason, Reason::kTimeout);
+  EXPECT_GT(rig.engine.stats().late_replies, 0U);
+  EXPECT_EQ(rig.engine.stats().replies, 0U);
+}
+
+TEST(Engine, AStopOfFiveSecondsMakesNoFalseTimeout) {
+  Rig rig;
+  rig.engine.assign(targets(1000), 3);
+  rig.network = [](auto...) { return Rig::Fate{.answer_after = 20ms}; };
+  rig.run(3s);
+  rig.stop_for(5s);
+  rig.run(5s);
+  size_t late = 0;
+  for (const auto& [id, all] : rig.results) {
+    expect_gapless(all);
+    for (const Outcome& o : all) {
+      EXPECT_NE(o.verdict, Verdict::kFailed);
+      if (o.verdict != Verdict::kNotMeasured) continue;
+      EXPECT_EQ(o.reason, Reason::kLate);
+      ++late;
+    }
+  }
+  EXPECT_NEAR(static_cast<double>(late), 4500, 20);  // half an interval is still sent
+  EXPECT_EQ(rig.engine.stats().slots_missed, late);
+  EXPECT_EQ(rig.engine.stats().slots_dropped, 0U);
+}
+
+TEST(Engine, ATrainCutShortByAStopIsNotMeasuredUnlessItsAnswersDecide) {
+  for (const bool answered : {true, false}) {
+    Rig rig;
+    rig.engine.assign({{target(1, 1000, 100, 5, 1)}}, 3);
+    rig.network = [&](auto...) { return answered ? Rig::Fate{} : lost(); };
+    while (rig.sent_ms[1].size() < 2) rig.run(1ms);
+    rig.stop_for(3s);
+    rig.run(3s);
+    const Outcome& o = rig.results[1].front();
+    using enum EchoOutcome;
+    const EchoOutcome got = answered ? kReply : kTimeout;
+    EXPECT_EQ(o.echoes, (std::vector<EchoOutcome>{got, got, kNotSent, kNotSent, kNotSent}));
+    EXPECT_EQ(o.verdict, answered ? Verdict::kAnswered : Verdict::kNotMeasured);
+    EXPECT_EQ(o.reason, answered ? Reason::kLossy : Reason::kLate);
+    expect_gapless(rig.results[1]);
+  }
+}
+
+TEST(Engine, ATrainLongerThanItsIntervalIsSpacedCloser) {
+  Rig rig;
+  rig.engine.assign({{target(1, 200, 100, 10, 1)}}, 3);
+  rig.run(5s);
+  for (const Outcome& o : rig.results[1]) EXPECT_EQ(o.echoes.size(), 10U);
+  EXPECT_GE(rig.results[1].size(), 22U);
+}
+
+TEST(Engine, AWallClockStepSpoilsOnlyWhatIsInFlight) {
+  Rig rig;
+  rig.engine.assign({{target(1, 1000, 900)}}, 3);
+  rig.network = [](auto...) { return Rig::Fate{.answer_after = 100ms}; };
+  while (rig.sent_ms[1].size() < 2) rig.run(1ms);
+  rig.step_wall(700ms);
+  rig.run(5s);
+  expect_gapless(rig.results[1]);
+  EXPECT_EQ(rig.results[1][1].reason, Reason::kClockStep);
+  EXPECT_EQ(rig.results[1][1].verdict, Verdict::kNotMeasured);
+  EXPECT_EQ(rig.engine.stats().not_measured, 1U);
+}
+
+TEST(Engine, AStepForwardReportsTheSlotsItPassedOver) {
+  Rig rig;
+  rig.engine.assign(targets(10), 3);
+  rig.run(3s);
+  rig.step_wall(60s);
+  rig.run(3s);
+  for (const auto& [id, all] : rig.results) {
+    expect_gapless(all);
+    EXPECT_NEAR(static_cast<double>(all.size()), 66, 1);
+    size_t stepped = 0;
+    for (const Outcome& o : all) stepped += o.reason == Reason::kClockStep ? 1 : 0;
+    EXPECT_NEAR(static_cast<double>(stepped), 60, 1);
+  }
+}
+
+TEST(Engine, AStepBackMeasuresTheSlotsAgain) {
+  Rig rig;
+  rig.ignore_order = true;
+  rig.engine.assign(targets(10), 3);
+  rig.run(10s);
+  rig.step_wall(-5s);
+  rig.run(5s);
+  for (const auto& [id, all] : rig.results) {
+    std::map<int64_t, int> times;
+    for (const Outcome& o : all) ++times[o.due_ms];
+    EXPECT_NEAR(static_cast<double>(times.size()), 10, 1);
+    EXPECT_NEAR(static_cast<double>(all.size()), 15, 1);
+  }
+}
+
+// --- answers that are not ours ------------------------------------------------------------------
+
+TEST(Engine, StrayAnswersAreCountedAndChangeNothing) {
+  Rig rig;
+  rig.engine.assign({{target(1, 1000, 500)}}, 3);
+  rig.run(3s);
+  const size_t before = rig.results[1].size();
+  Answer twice = rig.delivered.front();
+  Answer late = twice;
+  late.at = late.sent + 2s;
+  Answer surplus = twice;
+  surplus.burst = true;
+  Answer nowhere = twice;
+  nowhere.check = 0x7fffffff;
+  Answer vague = twice;
+  vague.exact = false;
+  rig.engine.on_answers({{twice, late, surplus, nowhere, vague}}, rig.now());
+  EXPECT_EQ(rig.engine.stats().duplicates, 1U);
+  EXPECT_EQ(rig.engine.stats().late_replies, 1U);
+  EXPECT_EQ(rig.engine.stats().surplus, 1U);
+  EXPECT_EQ(rig.engine.stats().foreign, 2U);
+  EXPECT_EQ(rig.results[1].size(), before);
+}
+
+TEST(Engine, ASecondAnswerToAnEchoOfALivingTrainIsADuplicate) {
+  Rig rig;
+  rig.engine.assign({{target(1, 1000, 500, 3, 1)}}, 3);
+  while (rig.delivered.size() < 1) rig.run(1ms);
+  rig.run(20ms);
+  rig.engine.on_answers({{rig.delivered.front()}}, rig.now());
+  EXPECT_EQ(rig.engine.stats().duplicates, 1U);
+  rig.run(2s);
+  EXPECT_EQ(rig.results[1].front().reason, Reason::kNone);
+}
+
+TEST(Engine, AnErrorThatQuotesTooLittleCountsOnlyForTheRightDestination) {
+  for (const bool right : {true, false}) {
+    Rig rig({.burst_count = 0});
+    rig.engine.assign({{target(1, 1000, 400)}}, 3);
+    std::optional<Send> sent;
+    rig.network = [&](DeviceId, const Send& s, int64_t) {
+      sent = s;
+      return lost();
+    };
+    while (!sent) rig.run(1ms);
+    const Answer vague{.check = sent->check,
+                       .exact = false,
+                       .outcome = EchoOutcome::kUnreachable,
+                       .at = rig.now(),
+                       .destination = address(right ? 1 : 2)};
+    rig.engine.on_answers({{vague}}, rig.now());
+    rig.run(1s);
+    EXPECT_EQ(rig.results[1].front().reason, right ? Reason::kUnreachable : Reason::kTimeout);
+  }
+}
+
+// --- assignment ---------------------------------------------------------------------------------
+
+TEST(Engine, ANewAssignmentTakesEffectBetweenSlots) {
+  Rig rig;
+  rig.engine.assign(targets(3), 3);
+  rig.run(3s);
+  const int64_t change = rig.engine.scheduled_until_ms();
+  const AssignChange c = rig.engine.assign({{target(2), target(3, 500), target(4), target(5)}}, 3);
+  EXPECT_EQ(c.added, 2U);
+  EXPECT_EQ(c.removed, 1U);
+  EXPECT_EQ(c.changed, 1U);
+  rig.run(4s);
+  EXPECT_LE(rig.results[1].back().due_ms, change);
+  expect_gapless(rig.results[2]);
+  EXPECT_EQ(rig.results[4].front().due_ms, slot_after(4, 1000, change));
+  EXPECT_EQ(rig.engine.since_ms(4), change + 1);
+  EXPECT_EQ(rig.engine.since_ms(3), change + 1);
+  EXPECT_LE(rig.engine.since_ms(2), change);
+  const auto& three = rig.results[3];
+  for (const Outcome& o : three) EXPECT_EQ(o.interval_ms, o.due_ms <= change ? 1000U : 500U);
+  std::set<DeviceId> left;
+  for (const Leaving& l : rig.engine.leaving(0)) left.insert(l.device);
+  EXPECT_EQ(left, (std::set<DeviceId>{1, 3}));
+  EXPECT_TRUE(rig.engine.leaving(change).empty());
+}
+
+TEST(Engine, WhatIsInFlightWhenADeviceLeavesStillLeavesAResult) {
+  Rig rig;
+  rig.engine.assign({{target(1)}}, 3);
+  rig.network = [](auto...) { return lost(); };
+  while (rig.sent_ms[1].empty()) rig.run(1ms);
+  rig.engine.assign({}, 3);
+  EXPECT_EQ(rig.engine.devices(), 0U);
+  EXPECT_LT(rig.engine.done_until_ms(), rig.sent_ms[1][0]);
+  rig.engine.assign({{target(1)}}, 3);  // and back, while it still is
+  rig.run(10s);
+  expect_gapless(rig.results[1]);
+  rig.engine.assign({}, 3);
+  rig.run(10s);
+  EXPECT_EQ(rig.engine.done_until_ms(), rig.engine.scheduled_until_ms());
+}
+
+TEST(Engine, ANewAddressIsUsedFromTheNextSlotOn) {
+  Rig rig;
+  rig.engine.assign({{target(1, 5000, 1000, 3, 1)}}, 3);
+  rig.network = [](auto...) { return lost(); };
+  while (rig.sent_ms[1].empty()) rig.run(1ms);
+  rig.engine.set_address(1, address(9));
+  rig.run(12s);
+  EXPECT_EQ(rig.sent_ms[1].size(), 1U);  // no more of the train, no burst
+  EXPECT_EQ(rig.results[1].front().verdict, Verdict::kNotMeasured);
+  EXPECT_GE(rig.sent_ms[9].size(), 3U);
+  expect_gapless(rig.results[1]);
+}
+
+TEST(Engine, ANameThatResolvesLaterIsMeasuredFromThenOn) {
+  Rig rig;
+  Target named = target(1);
+  named.address = {};
+  rig.engine.assign({{named}}, 3);
+  rig.run(2s);
+  rig.engine.set_address(1, address(1));
+  rig.run(2s);
+  ASSERT_EQ(rig.results[1].size(), 4U);
+  EXPECT_EQ(rig.results[1][1].reason, Reason::kNoAddress);
+  EXPECT_EQ(rig.results[1][2].verdict, Verdict::kAnswered);
+}
+
+// --- catching up and bounds ---------------------------------------------------------------------
+
+TEST(Engine, MissedSlotsOfAStartComeBeforeTheFirstMeasuredOne) {
+  Rig rig;
+  rig.engine.assign({{target(1), target(2)}}, 3);
+  const int64_t now = rig.engine.scheduled_until_ms();
+  const int64_t last1 = slot_at_or_before(1, 1000, now);
+  const int64_t last7 = slot_at_or_before(7, 500, now - 9000);
+  rig.engine.add_missed(
+      {{{.device = 1, .interval_ms = 1000, .first_due_ms = last1 - 9000, .count = 10},
+        {.device = 7, .interval_ms = 500, .first_due_ms = last7, .count = 3}}});
+  EXPECT_EQ(rig.engine.done_until_ms(), std::min(last1 - 9001, last7 - 1));
+  rig.run(3s);
+  ASSERT_EQ(rig.results[1].size(), 13U);
+  expect_gapless(rig.results[1]);
+  EXPECT_EQ(rig.results[1][9].reason, Reason::kNotRunning);
+  EXPECT_EQ(rig.results[1][10].verdict, Verdict::kAnswered);
+  EXPECT_EQ(rig.results[7].size(), 3U);  // not assigned any more
+  EXPECT_EQ(rig.engine.done_until_ms(), rig.engine.scheduled_until_ms());
+}
+
+TEST(Engine, MissedSlotsAreReleasedWithinABudget) {
+  Rig rig;
+  rig.engine.assign(targets(3), 3);
+  std::vector<MissedRun> runs;
+  for (DeviceId id = 1; id <= 3; ++id) {
+    runs.push_back(
+        {.device = id,
+         .interval_ms = 1000,
+         .first_due_ms = slot_at_or_before(id, 1000, rig.engine.scheduled_until_ms()) - 99'000,
+         .count = 100});
+  }
+  rig.engine.add_missed(runs);
+  EXPECT_EQ(rig.engine.release_missed(70), 70U);
+  EXPECT_EQ(rig.engine.release_missed(70), 70U);
+  EXPECT_TRUE(rig.engine.has_missed());
+  EXPECT_EQ(rig.engine.release_missed(1000), 160U);
+  EXPECT_FALSE(rig.engine.has_missed());
+  rig.run(1s);
+  for (DeviceId id = 1; id <= 3; ++id) expect_gapless(rig.results[id]);
+}
+
+TEST(Engine, AtTheBoundOfChecksSlotsAreNotMeasuredOrCountedAsDropped) {
+  Rig rig({.burst_count = 0, .checks_max = kChecksMin});
+  rig.engine.assign(targets(2000), 3);
+  rig.network = [](auto...) { return lost(); };
+  rig.run(20s);
+  uint64_t reported = 0;
+  for (const auto& [id, all] : rig.results) reported += all.size();
+  uint64_t started = 0;
+  for (DeviceId id = 1; id <= 2000; ++id) started += 20;
+  const Stats& stats = rig.engine.stats();
+  EXPECT_GT(stats.slots_dropped, 0U);
+  EXPECT_EQ(reported + stats.slots_dropped + rig.engine.checks_in_flight(), started);
+  EXPECT_LE(rig.engine.checks_capacity(), kChecksMin);
+}
+
+TEST(Engine, RecordsStayBelowWhatTheStreamTakes) {
+  Rig rig;
+  rig.engine.assign({{target(1, 60'000)}}, 3);
+  const int64_t last = slot_at_or_before(1, 60'000, rig.engine.scheduled_until_ms());
+  rig.engine.add_missed({{{.device = 1,
+                           .interval_ms = 60'000,
+                           .first_due_ms = last - 49'999LL * 60'000,
+                           .count = 50'000}}});
+  rig.engine.release_missed(50'000);
+  size_t records = 0, results = 0;
+  rig.engine.take_results([&](uint32_t, PingResults& r) {
+    ++records;
+    results += r.size();
+    EXPECT_LE(r.size(), 8000U);
+  });
+  EXPECT_EQ(results, 50'000U);
+  EXPECT_GE(records, 7U);
+}
+
+// The law of the prober: whatever happens, each slot ends exactly once.
+TEST(Engine, EverySlotEndsExactlyOnceUnderRandomTroubles) {
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    Random random(seed);
+    Rig rig({.burst_count = static_cast<uint32_t>(random.below(5))});
+    std::map<DeviceId, Target> assigned;
+    auto assign = [&] {
+      std::vector<Target> all;
+      for (const auto& [id, t] : assigned) all.push_back(t);
+      rig.engine.assign(all, 3);
+    };
+    for (DeviceId id = 1; id <= 20; ++id) {
+      const auto echoes = static_cast<uint8_t>(1 + random.below(4));
+      assigned[id] = target(id, 200 + static_cast<uint32_t>(random.below(2000)),
+                            1 + static_cast<uint32_t>(random.below(3000)), echoes,
+                            static_cast<uint8_t>(1 + random.below(echoes)));
+    }
+    assign();
+    const int64_t start = rig.engine.scheduled_until_ms();
+    rig.network = [&](DeviceId, const Send&, int64_t) -> Rig::Fate {
+      if (random.chance(20)) return {.status = SendStatus::kBusy};
+      if (random.chance(20)) return {.status = SendStatus::kRefused};
+      if (random.chance(200)) return lost();
+      return {.answer_after = std::chrono::microseconds(random.below(2'500'000)),
+              .outcome = static_cast<EchoOutcome>(random.chance(50) ? 2 + random.below(2) : 0)};
+    };
+    for (int step = 0; step < 60; ++step) {
+      rig.run(std::chrono::milliseconds(random.below(1000)));
+      if (random.chance(150)) rig.stop_for(std::chrono::milliseconds(random.below(8000)));
+      if (random.chance(50)) rig.step_wall(std::chrono::milliseconds(random.below(1500)));
+      if (random.chance(100)) {
+        const DeviceId id = 1 + random.below(20);
+        assigned[id].address = address(static_cast<uint32_t>(100 + random.below(100)));
+        if (random.chance(500)) assign();
+        if (random.chance(500)) rig.engine.set_address(id, assigned[id].address);
+      }
+    }
+    rig.network = [](auto...) { return Rig::Fate{}; };
+    rig.run(10s);
+    for (const auto& [id, t] : assigned) {
+      const auto& all = rig.results[id];
+      ASSERT_FALSE(all.empty());
+      EXPECT_EQ(all.front().due_ms, slot_after(id, t.interval_ms, start));
+      expect_gapless(all);
+      EXPECT_GT(all.back().due_ms, rig.engine.scheduled_until_ms() - 5000);
+    }
+    EXPECT_EQ(rig.engine.stats().slots_dropped, 0U);
+    // Every echo sent came to exactly one end.
+    const Stats& s = rig.engine.stats();
+    EXPECT_GT(s.replies + s.timeouts + s.unreachable + s.time_exceeded, 0U);
+    EXPECT_LE(s.replies + s.timeouts + s.unreachable + s.time_exceeded, s.sent);
+  }
+}
+
+}  // namespace
+}  // namespace gema::prober

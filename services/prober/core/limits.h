@@ -1,0 +1,96 @@
+// All bounds of the prober, and what happens at each.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "common/base/time.h"
+
+namespace gema::prober {
+
+// --- identity of an echo on the wire ---
+// An echo request carries its check's index in 20 bits: 4 of the ICMP identifier, 16 of the
+// sequence number. The other 12 bits of the identifier are drawn at start; the kernel filter passes
+// only those.
+inline constexpr uint16_t kIdentifierMask = 0xfff0;
+
+// --- checks in flight ---
+// What the 20 bits can tell apart. Full: the slot is not measured, reason "queue full", counted; if
+// even that cannot be noted, it is dropped and counted (history then shows a missing slot).
+inline constexpr uint32_t kChecksMax = 1U << 20;
+// Datagram sockets have one identifier, which the kernel gives: 16 bits are left.
+inline constexpr uint32_t kChecksMaxDatagram = 1U << 16;
+// The table begins with so many and doubles when half full.
+inline constexpr uint32_t kChecksMin = 1024;
+
+// --- what an assignment may ask for; a device beyond is refused, named in the log and counted ---
+inline constexpr uint32_t kIntervalMsMin = 10;
+inline constexpr uint32_t kIntervalMsMax = 7U * 24 * 3600 * 1000;
+inline constexpr uint32_t kTimeoutMsMin = 1;
+inline constexpr uint32_t kTimeoutMsMax = 60'000;
+inline constexpr uint32_t kEchoCountMax = 100;
+inline constexpr uint32_t kDevicesMax = 1'000'000;
+// echoes of one burst (the configuration's upper bound)
+inline constexpr uint32_t kBurstCountMax = 16;
+
+// --- lateness ---
+// A slot that could not be sent within half its interval, or 2 s, is not measured: a later sample
+// would answer for a different instant. (Later than interval/10 is counted as late, and kept.)
+inline constexpr int64_t kLateMsMax = 2000;
+// A reply may reach the socket this long after its kernel timestamp (soft interrupts are put off
+// under load), so an echo times out that much after its deadline. Guess. The decision itself is by
+// timestamp.
+inline constexpr Duration kExpiryGrace = 10ms;
+// A request that the kernel has no room for is tried again after this.
+inline constexpr Duration kBusyRetry = 2ms;
+
+// --- a turn of the loop ---
+// Sends in one system call. 16 already cost what 64 do (performance reference), and the time stamp
+// of the last one is only interpolated over 16.
+inline constexpr size_t kSendBatch = 16;
+inline constexpr size_t kReceiveBatch = 32;
+// The sockets are drained after so many sends, and no more than so many messages are taken in one
+// drain (timers then wait for the next turn, which comes at once).
+inline constexpr size_t kSendsBetweenDrains = 64;
+inline constexpr size_t kDrainMax = 16'384;
+// Wake-ups for due slots are no denser than this, so that sends come in batches: half of it is the
+// mean delay of a send.
+inline constexpr Duration kSendQuantum = 2ms;
+// How long a reply may wait in the socket: half of the time since the last send, between these. The
+// kernel's timestamp measures, so this delays results only.
+inline constexpr Duration kReceivePollMin = 5ms;
+inline constexpr Duration kReceivePollMax = 100ms;
+inline constexpr int kReceiveBufferBytes = 16 * 1024 * 1024;  // full: drops, counted by the kernel
+
+// --- records ---
+// A record is closed when its estimated size passes this; the stream refuses 256 KiB.
+inline constexpr size_t kRecordBytes = 160 * 1024;
+// Results waiting for the spool when it refuses. Full: the oldest record is dropped and counted.
+inline constexpr size_t kRecordsWaitingMax = 1024;
+
+// --- slots that nobody measured, reported afterwards ---
+// After a start, a stall or a clock step each device's missed slots are reported as not measured:
+// the youngest of at most one day, at most 3,600 per device and 5 million in all (shared equally).
+// Older ones are left out: history derives "not measured" from the schedule, as for a prober that
+// never came back.
+inline constexpr int64_t kMissedAgeMsMax = 24LL * 3600 * 1000;
+inline constexpr uint32_t kMissedSlotsMax = 3600;
+inline constexpr uint64_t kMissedTotalMax = 5'000'000;
+// They leave at most this many with each flush (5 a second), ahead of the same devices' live
+// results, because results leave in slot order.
+inline constexpr uint32_t kMissedPerFlush = 100'000;
+
+// --- clock ---
+inline constexpr Duration kStepMin = 2s;       // a larger error is a step, not slewed
+inline constexpr int kSlewPerMille = 10;       // of the time that passed
+inline constexpr Duration kWallStepMin = 1ms;  // a jump that spoils the RTTs in flight
+
+// --- names ---
+inline constexpr size_t kNamesWaitingMax = 65'536;  // full: the name waits for the next round
+inline constexpr Duration kResolveAgain = 300s;
+inline constexpr Duration kResolveRetry = 30s;  // after a failure; the last address is kept
+
+// --- watermark ---
+inline constexpr size_t kMarksKept = 512;  // one a second; an older slot is read from the oldest
+
+}  // namespace gema::prober
