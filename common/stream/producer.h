@@ -115,6 +115,10 @@ class Producer {
   PositionSet own_positions() const;
   // Only with release_by_owner: everything included in `covered` may go once it is acknowledged.
   void release(const PositionSet& covered, Now now);
+  // True when the disk has everything that `covered` includes of ours (its fdatasync is done): a
+  // tracker writes a checkpoint only then, so that a power cut cannot leave states without the
+  // transitions that led to them. Epochs that are not held any more count as synced.
+  bool synced(const PositionSet& covered) const;
   // Every readable record in the spool that `covered` does not include: oldest epoch first, within
   // an epoch in the order in which they were appended. Stops when `each` returns false.
   struct Spooled {
