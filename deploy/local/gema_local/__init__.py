@@ -1,0 +1,1 @@
+"""What deploy/local/up and deploy/local/down share. Standard library only."""

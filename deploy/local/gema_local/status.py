@@ -1,0 +1,49 @@
+"""The live line: what the stack sees, asked over its own REST interface."""
+import http.client
+import json
+import time
+
+from gema_local import console
+
+
+def get(port, target, token, timeout=2):
+    """GET on 127.0.0.1. Returns (status, text); raises OSError when nobody answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request("GET", target, headers={"X-API-Token": token} if token else {})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
+    except http.client.HTTPException as error:
+        raise OSError(str(error)) from error
+    finally:
+        connection.close()
+
+
+class StatusLine:
+    """Devices, answered, silent, results a second, worst lag. On a terminal each second in place;
+    elsewhere a line each minute, or when a count changes."""
+
+    def __init__(self, layout, port, token):
+        self.layout, self.port, self.token = layout, port, token
+        self.last_text, self.last_line_at = None, 0.0
+        self.results, self.results_at = None, 0.0
+
+    def show(self):
+        text = self.text()
+        if console.TERMINAL:
+            console.live(text)
+        elif text != self.last_text or time.monotonic() - self.last_line_at > 60:
+            self.last_text, self.last_line_at = text, time.monotonic()
+            console.say(text)
+
+    def text(self):
+        try:
+            code, body = get(self.port, "/api/v1/status", self.token)
+            if code != 200:
+                return f"the gateway says {code}"
+            return self.describe(json.loads(body))
+        except (OSError, ValueError, KeyError) as error:
+            return console.red(f"no answer from the gateway ({error})")
+
+    def describe(self, body):
+        return json.dumps(body)[:100]
