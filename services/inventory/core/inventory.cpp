@@ -11,8 +11,8 @@
 namespace gema::inventory {
 namespace {
 
-Error refuse(std::string_view field, std::string_view reason) {
-  return Error{Errc::kBadInput, fmt::format("{}: {}", field, reason)};
+Error no_such_device(DeviceId id) {
+  return Error{Errc::kPermanent, fmt::format("no such device: {}", id)};
 }
 
 const StoredDevice* find(const Inventory& inventory, DeviceId id) {
@@ -341,24 +341,25 @@ Planned planned_change(const Inventory& inventory, const StoredDevice& after, De
   return planned;
 }
 
-// The rules that need the other devices: address and parents.
-std::vector<FieldProblem> check_among_others(const Inventory& inventory, const Device& device) {
+// The rules that need the other devices: a free address, and parents.
+Result<void> check_among_others(const Inventory& inventory, const Device& device) {
   std::vector<FieldProblem> problems;
   for (const auto& [id, other] : inventory.devices) {
     if (other.removed || id == device.id) continue;
     if (other.device.address == device.address) {
-      problems.push_back({"address", fmt::format("{} is already device {}", device.address, id)});
+      return Error{Errc::kPermanent,
+                   fmt::format("address: {} is already device {}", device.address, id)};
     }
-    if (other.device.parent == device.id && device.id != 0 &&
-        other.device.interval_ms < device.interval_ms) {
+    const bool child = device.id != 0 && other.device.parent == device.id;
+    if (child && other.device.interval_ms < device.interval_ms && problems.empty()) {
       problems.push_back({"interval_ms", fmt::format("child {} is checked more often, every {} ms",
                                                      id, other.device.interval_ms)});
     }
-    if (problems.size() > 3) break;
   }
   const std::string parent = parent_problem(inventory.devices, device);
   if (!parent.empty()) problems.push_back({"parent", parent});
-  return problems;
+  if (!problems.empty()) return Error{Errc::kBadInput, to_text(problems)};
+  return {};
 }
 
 // Equal in everything a caller may set.
@@ -445,13 +446,14 @@ Result<Planned> plan_create(const Inventory& inventory, Device device, const Cal
         return Planned{.plan = {.next_id = inventory.next_id}, .device = stored.device};
       }
     }
-    problems = check_among_others(inventory, device);
   }
   if (!problems.empty()) return Error{Errc::kBadInput, to_text(problems)};
+  if (auto free = check_among_others(inventory, device); !free) return free.error();
   const auto there = std::count_if(inventory.devices.begin(), inventory.devices.end(),
                                    [](const auto& entry) { return !entry.second.removed; });
   if (static_cast<size_t>(there) >= kDevicesMax) {
-    return refuse("id", fmt::format("there are already {} devices, the most there may be", there));
+    return Error{Errc::kPermanent,
+                 fmt::format("there are already {} devices, the most there may be", there)};
   }
   DeviceId id = inventory.next_id;
   while (inventory.devices.contains(id)) ++id;
@@ -463,7 +465,7 @@ Result<Planned> plan_update(const Inventory& inventory, const Device& device,
                             const std::vector<std::string>& fields, const CallRules& rules) {
   const StoredDevice* stored = find(inventory, device.id);
   if (stored == nullptr || stored->removed) {
-    return refuse("id", fmt::format("there is no device {}", device.id));
+    return no_such_device(device.id);
   }
   StoredDevice after = *stored;
   std::vector<FieldProblem> problems;
@@ -480,14 +482,14 @@ Result<Planned> plan_update(const Inventory& inventory, const Device& device,
   for (FieldProblem& problem : check_device(after.device, {.loopback_allowed = loopback})) {
     problems.push_back(std::move(problem));
   }
-  if (problems.empty()) problems = check_among_others(inventory, after.device);
   if (!problems.empty()) return Error{Errc::kBadInput, to_text(problems)};
+  if (auto free = check_among_others(inventory, after.device); !free) return free.error();
   return planned_change(inventory, after, inventory.next_id);
 }
 
 Result<Planned> plan_delete(const Inventory& inventory, DeviceId id) {
   const StoredDevice* stored = find(inventory, id);
-  if (stored == nullptr) return refuse("id", fmt::format("there is no device {}", id));
+  if (stored == nullptr) return no_such_device(id);
   size_t children = 0;
   DeviceId first = 0;
   for (const auto& [other, child] : inventory.devices) {
@@ -495,8 +497,9 @@ Result<Planned> plan_delete(const Inventory& inventory, DeviceId id) {
     if (children++ == 0) first = other;
   }
   if (children > 0) {
-    return refuse("id", fmt::format("device {} is the parent of {} devices, the first is {}", id,
-                                    children, first));
+    return Error{Errc::kPermanent,
+                 fmt::format("device {} is the parent of {} others, the first is device {}", id,
+                             children, first)};
   }
   StoredDevice after = *stored;
   after.removed = true;

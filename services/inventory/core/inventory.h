@@ -87,8 +87,9 @@ struct Planned {
   Device device;  // the answer
 };
 
-// Calls. Repeating one that took effect changes nothing and gives the same answer. All fail with
-// kBadInput, naming the field: "address: ...", "id: ...".
+// Calls. Repeating one that took effect changes nothing and gives the same answer. They fail with
+// kBadInput, naming the field ("address: ..."), when a value breaks a rule; with kPermanent when
+// there is no such device (the message begins so) or it clashes with another one.
 Result<Planned> plan_create(const Inventory& inventory, Device device, const CallRules& rules);
 Result<Planned> plan_update(const Inventory& inventory, const Device& device,
                             const std::vector<std::string>& fields, const CallRules& rules);

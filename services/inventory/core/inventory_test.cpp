@@ -293,7 +293,7 @@ TEST(Calls, NameTheFieldThatIsWrong) {
   EXPECT_NE(
       message(world.create(api_device("127.0.0.1"))).find("address: \"127.0.0.1\" is a loopback"),
       std::string::npos);
-  EXPECT_EQ(message(world.update({.id = 9}, {})), "id: there is no device 9");
+  EXPECT_EQ(message(world.update({.id = 9}, {})), "no such device: 9");
   EXPECT_EQ(message(world.update({.id = 1}, {"colour"})), "colour: is not a field of a device");
   EXPECT_EQ(message(world.update({.id = 1, .parent = 2}, {"parent"})),
             "parent: closes a circle through device 1");
@@ -301,8 +301,8 @@ TEST(Calls, NameTheFieldThatIsWrong) {
             "interval_ms: child 2 is checked more often, every 5000 ms");
   EXPECT_EQ(message(world.update({.id = 2, .timeout_ms = 0}, {"timeout_ms"})),
             "timeout_ms: 0 is not within 1 to 60000");
-  EXPECT_EQ(world.remove(9), "id: there is no device 9");
-  EXPECT_EQ(world.remove(1), "id: device 1 is the parent of 1 devices, the first is 2");
+  EXPECT_EQ(world.remove(9), "no such device: 9");
+  EXPECT_EQ(world.remove(1), "device 1 is the parent of 1 others, the first is device 2");
 }
 
 TEST(Calls, UpdateTakesOnlyTheNamedFieldsAndTellsTheAudit) {

@@ -1,0 +1,46 @@
+#include "services/inventory/config.h"
+
+#include <algorithm>
+
+namespace gema::inventory {
+
+using namespace std::chrono_literals;
+
+void Config::describe(config::Spec& spec, Config& config) {
+  spec.text("devices_file", config.devices_file,
+            "CSV or YAML file of devices, read at start, on SIGHUP and on request; empty: devices "
+            "come by call only.");
+  spec.duration_s("interval_s", config.interval, 1s, 86'400s,
+                  "How often a device is checked that does not say so itself.");
+  spec.alias("PING_INTERVAL", "interval_s");
+  spec.duration_s("timeout_s", config.timeout, 1s, 60s,
+                  "How long an echo's answer is waited for, where the device does not say so.");
+  spec.alias("PING_TIMEOUT", "timeout_s");
+  spec.integer("echo_count", config.echo_count, 1, 10,
+               "Echo requests in one check, where the device does not say so.");
+  spec.integer("min_replies", config.min_replies, 1, 10,
+               "Answers that make a check answered, where the device does not say so.");
+  spec.integer("down_after", config.down_after, 1, 1'000,
+               "Until so many failed checks in a row every failing check gets a burst of its own. "
+               "Equal to timeout-tracker.down_after.");
+  spec.text("default_location", config.default_location,
+            "Location of probers and devices that name none.");
+  spec.flag("allow_loopback_by_call", config.allow_loopback_by_call,
+            "Whether a call may create a device with a loopback address (files always may).");
+}
+
+DeviceDefaults Config::defaults() const {
+  const auto ms = [](std::chrono::seconds time) {
+    return static_cast<uint32_t>(std::chrono::milliseconds(time).count());
+  };
+  return {.interval_ms = ms(interval),
+          .timeout_ms = ms(timeout),
+          .echo_count = echo_count,
+          .min_replies = std::min(min_replies, echo_count)};
+}
+
+CallRules Config::call_rules() const {
+  return {.defaults = defaults(), .loopback_allowed = allow_loopback_by_call};
+}
+
+}  // namespace gema::inventory

@@ -1,0 +1,34 @@
+// What inventory keeps in DIR/state/inventory, so that it can go on without PostgreSQL and so that
+// a restart moves nothing: catalogue.pb and owners.pb, each replaced whole.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "common/base/result.h"
+#include "common/domain/catalogue.h"
+#include "services/inventory/core/assigner.h"
+
+namespace gema::inventory {
+
+std::string encode_owners(const Owners& owners);
+Result<Owners> decode_owners(std::string_view bytes);
+
+class StateFiles {
+ public:
+  explicit StateFiles(std::filesystem::path dir) : dir_(std::move(dir)) {}
+
+  // nullopt: there is none yet. An error: there is one that cannot be used.
+  Result<std::optional<Catalogue>> read_catalogue() const;
+  Result<std::optional<Owners>> read_owners() const;
+
+  // Block (fsync): call them on a worker.
+  Result<void> write_catalogue(const std::string& bytes) const;
+  Result<void> write_owners(const Owners& owners) const;
+
+ private:
+  std::filesystem::path dir_;
+};
+
+}  // namespace gema::inventory
