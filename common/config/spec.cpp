@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <sstream>
 
 #include "common/base/assert.h"
@@ -91,8 +92,13 @@ class Loading {
       problem(inputs_.file_name, "", "", "must be a map of sections, such as \"prober:\"");
       return;
     }
+    std::set<std::string> seen;
     for (const auto& entry : root) {
       const std::string name = entry.first.IsScalar() ? entry.first.Scalar() : "?";
+      if (!seen.insert(name).second) {
+        problem(at_line(entry.first), name, "", "is in the file twice");
+        continue;
+      }
       const Spec* spec = spec_of(name);
       if (spec != nullptr) {
         read_section(*spec, entry.second);
@@ -108,9 +114,14 @@ class Loading {
       problem(at_line(node), spec.section(), "", "must be a map of keys and values");
       return;
     }
+    std::set<std::string> seen;
     for (const auto& entry : node) {
       const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "?";
       const std::string full = spec.section() + "." + key;
+      if (!seen.insert(key).second) {
+        problem(at_line(entry.first), full, "", "is in the file twice");
+        continue;
+      }
       const Setting* setting = spec.find(key);
       if (setting == nullptr) {
         problem(at_line(entry.first), full, "", "is no key that Gema knows");

@@ -28,7 +28,7 @@ def wait_for(what, probe, seconds=60):
         last = probe()
         if last:
             return last
-        time.sleep(0.1)
+        time.sleep(0.1)  # lint: allow(sleep-in-test) the pause between two questions
     raise AssertionError(f"{what}: not within {seconds} s; last: {last!r}")
 
 
