@@ -87,6 +87,10 @@ struct Gap {
 
 Statistics statistics_of(const Results& results);
 
+// True when a lost record may have held the device's slot at `due_ms`: the slot is then not
+// measured because of a stream gap, never a failure.
+bool explained_by(const std::vector<Gap>& gaps, DeviceId device, int64_t due_ms);
+
 // The slots that a device checked each `interval_ms` has in [from_ms, to_ms), against those found.
 struct SlotAudit {
   uint64_t expected = 0;

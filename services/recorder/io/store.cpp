@@ -1,0 +1,584 @@
+#include "services/recorder/io/store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "common/base/assert.h"
+#include "common/codec/hot_codec.h"
+#include "common/codec/ping_codec.h"
+#include "common/postgres/binary.h"
+#include "common/postgres/migrate.h"
+#include "services/recorder/core/limits.h"
+#include "services/recorder/core/transpose.h"
+
+namespace gema::recorder {
+namespace {
+
+using postgres::BinaryResult;
+using postgres::CopyIn;
+using postgres::Params;
+using postgres::Transaction;
+
+// The migration whose tables this file writes; inventory applies it.
+constexpr int kSchemaNeeded = 2;
+constexpr int64_t kLeafUs = 600LL * 1'000'000;  // ping_hot_make_leaf(): ten minutes
+
+std::string hex(std::string_view bytes) {
+  std::string out = "\\x";
+  for (const char c : bytes) out += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  return out;
+}
+
+// '{"a","b"}'. Numbers are passed as their texts.
+class ArrayLiteral {
+ public:
+  void add(std::string_view text) {
+    out_ += out_.size() == 1 ? "\"" : ",\"";
+    for (const char c : text) {
+      if (c == '"' || c == '\\') out_ += '\\';
+      out_ += c;
+    }
+    out_ += '"';
+  }
+  template <class Int>
+  requires std::integral<Int>
+  void add(Int number) {
+    if (out_.size() > 1) out_ += ',';
+    out_ += std::to_string(number);
+  }
+  void add_null() { out_ += out_.size() == 1 ? "NULL" : ",NULL"; }
+  std::string text() const { return out_ + "}"; }
+
+ private:
+  std::string out_ = "{";
+};
+
+int64_t as_bigint(uint64_t value) {
+  return static_cast<int64_t>(value);
+}
+
+// Partitions whose positions or hot rows a batch changes.
+std::set<uint32_t> touched_by(const Batch& batch, const stream::PositionSet::Changes& changes) {
+  std::set<uint32_t> touched;
+  for (const auto& [key, position] : changes.upserts) touched.insert(key.partition);
+  for (const auto& key : changes.removals) touched.insert(key.partition);
+  for (const RecordRow& record : batch.records) touched.insert(record.key.partition);
+  return touched;
+}
+
+// True when the head rows say that this batch is in already.
+bool is_committed(const Batch& batch, const std::set<uint32_t>& touched, const Tokens& tokens) {
+  if (touched.empty()) return false;
+  for (uint32_t p = 0; p < kPartitions; ++p) {
+    if (tokens[p] != (touched.count(p) > 0 ? batch.token : batch.tokens[p])) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+template <class Work>
+auto Store::run(Work&& work) ->
+    typename postgres::internal::AsResult<std::invoke_result_t<Work, Transaction&>>::type {
+  if (auto ready = ensure_ready(); !ready) return ready.error();
+  auto result = connection_->transact(std::forward<Work>(work));
+  if (!connection_->usable()) connection_.reset();
+  return result;
+}
+
+Result<void> Store::ensure_ready() {
+  if (connection_ != nullptr && connection_->usable()) return {};
+  connection_.reset();
+  leaves_until_us_ = 0;
+  auto opened = postgres::Connection::open(options_);
+  if (!opened) return opened.error();
+  auto version = postgres::schema_version(**opened);
+  if (!version) return version.error();
+  if (*version < kSchemaNeeded) {
+    return Error{
+        Errc::kUnavailable,
+        fmt::format("PostgreSQL: the schema has version {}, {} is needed (inventory brings "
+                    "it up)",
+                    *version, kSchemaNeeded)};
+  }
+  connection_ = std::move(*opened);
+  return {};
+}
+
+// --- positions -------------------------------------------------------------------------------
+
+Store::Heads Store::lock_heads(Transaction& tx, const std::string& stream) {
+  const auto rows = tx.exec(
+      "SELECT partition, number, token, floor(extract(epoch FROM now()) * 1000000)::bigint"
+      " FROM stream_heads WHERE stream = $1 ORDER BY partition FOR UPDATE",
+      stream);
+  Heads heads;
+  for (const auto& row : rows) {
+    const auto p = row[0].as<uint32_t>();
+    if (p >= kPartitions) continue;
+    heads.numbers[p] = row[1].as<int64_t>();
+    heads.tokens[p] = row[2].as<int64_t>();
+    heads.now_us = row[3].as<int64_t>();
+  }
+  return heads;
+}
+
+Loaded Store::read(Transaction& tx, const std::string& stream) {
+  Loaded out;
+  for (const auto& row : tx.exec(
+           "SELECT producer, epoch, partition, cumulative, highest, missing, epoch_order, closed"
+           " FROM stream_positions WHERE stream = $1",
+           stream)) {
+    auto missing = stream::parse_ranges(row[5].as<std::string>());
+    if (!missing) throw postgres::RawError({Errc::kPermanent, missing.error().message}, false);
+    out.positions.set({row[0].as<std::string>(), static_cast<uint64_t>(row[1].as<int64_t>()),
+                       row[2].as<uint32_t>()},
+                      {.cumulative = static_cast<uint64_t>(row[3].as<int64_t>()),
+                       .highest = static_cast<uint64_t>(row[4].as<int64_t>()),
+                       .missing = std::move(*missing),
+                       .order = static_cast<uint64_t>(row[6].as<int64_t>()),
+                       .closed = row[7].as<bool>()});
+  }
+  out.set_aside = tx.exec("SELECT count(*) FROM stream_set_aside WHERE stream = $1", stream)[0][0]
+                      .as<uint64_t>();
+  return out;
+}
+
+Result<Loaded> Store::load(const std::string& stream) {
+  return run([&](Transaction& tx) {
+    const Heads heads = lock_heads(tx, stream);
+    Loaded out = read(tx, stream);
+    out.tokens = heads.tokens;
+    return out;
+  });
+}
+
+Result<Committed> Store::commit(const Batch& batch) {
+  auto done = run([&](Transaction& tx) { return commit(tx, batch); });
+  // Leaves made in a transaction that did not commit are not there.
+  if (!done) leaves_until_us_ = 0;
+  return done;
+}
+
+Committed Store::commit(Transaction& tx, const Batch& batch) {
+  Heads heads = lock_heads(tx, batch.stream);
+  const auto changes = batch.after.changes_since(batch.before);
+  const std::set<uint32_t> touched = touched_by(batch, changes);
+  Committed out;
+  if (is_committed(batch, touched, heads.tokens)) {
+    out.earlier = true;
+    out.tokens = heads.tokens;
+    return out;
+  }
+  if (heads.tokens != batch.tokens) {
+    out.conflict = true;
+    out.tokens = heads.tokens;
+    out.now = read(tx, batch.stream);
+    out.now.tokens = heads.tokens;
+    return out;
+  }
+  write_rarities(tx, batch);
+  if (!batch.transitions.empty()) write_transitions(tx, batch);
+  if (!batch.records.empty()) out.hot_bytes = write_hot(tx, heads, batch.records, out.hot_rows);
+  write_positions(tx, batch);
+  for (const uint32_t p : touched) heads.tokens[p] = batch.token;
+  ArrayLiteral partitions;
+  for (const uint32_t p : touched) partitions.add(p);
+  if (!touched.empty()) {
+    tx.exec("UPDATE stream_heads SET token = $1 WHERE stream = $2 AND partition = ANY ($3::int[])",
+            batch.token, batch.stream, partitions.text());
+  }
+  out.tokens = heads.tokens;
+  return out;
+}
+
+void Store::write_positions(Transaction& tx, const Batch& batch) {
+  const auto changes = batch.after.changes_since(batch.before);
+  if (!changes.upserts.empty()) {
+    ArrayLiteral producers, epochs, partitions, cumulative, highest, missing, orders, closed;
+    for (const auto& [key, position] : changes.upserts) {
+      producers.add(key.producer);
+      epochs.add(as_bigint(key.epoch));
+      partitions.add(key.partition);
+      cumulative.add(as_bigint(position.cumulative));
+      highest.add(as_bigint(position.highest));
+      missing.add(stream::format_ranges(position.missing));
+      orders.add(as_bigint(position.order));
+      closed.add(std::string_view(position.closed ? "t" : "f"));
+    }
+    tx.exec(
+        "INSERT INTO stream_positions (stream, producer, epoch, partition, cumulative, highest,"
+        " missing, epoch_order, closed)"
+        " SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::smallint[], $5::bigint[],"
+        " $6::bigint[], $7::text[], $8::bigint[], $9::boolean[])"
+        " ON CONFLICT (stream, producer, epoch, partition) DO UPDATE SET"
+        " cumulative = excluded.cumulative, highest = excluded.highest, missing = excluded.missing,"
+        " epoch_order = excluded.epoch_order, closed = excluded.closed",
+        batch.stream, producers.text(), epochs.text(), partitions.text(), cumulative.text(),
+        highest.text(), missing.text(), orders.text(), closed.text());
+  }
+  if (!changes.removals.empty()) {
+    ArrayLiteral producers, epochs, partitions;
+    for (const auto& key : changes.removals) {
+      producers.add(key.producer);
+      epochs.add(as_bigint(key.epoch));
+      partitions.add(key.partition);
+    }
+    tx.exec(
+        "DELETE FROM stream_positions p USING unnest($2::text[], $3::bigint[], $4::smallint[])"
+        " AS gone (producer, epoch, partition) WHERE p.stream = $1 AND p.producer = gone.producer"
+        " AND p.epoch = gone.epoch AND p.partition = gone.partition",
+        batch.stream, producers.text(), epochs.text(), partitions.text());
+  }
+}
+
+// --- what is written ---------------------------------------------------------------------------
+
+uint64_t Store::write_hot(Transaction& tx, Heads& heads, const std::vector<RecordRow>& records,
+                          uint64_t& rows) {
+  std::array<std::string, kPartitions> batches;
+  std::array<int64_t, kPartitions> results{};
+  for (const RecordRow& r : records) {
+    GEMA_ASSERT(r.key.partition < kPartitions);
+    append_hot({r.key.producer, r.key.epoch, r.key.seq, r.produced_at_us, r.payload},
+               batches[r.key.partition]);
+    results[r.key.partition] += r.results;
+  }
+  if (heads.now_us >= leaves_until_us_) {
+    // Now's leaf and the next, so that the next one is there when its time comes.
+    tx.exec("SELECT ping_hot_make_leaf(now()), ping_hot_make_leaf(now() + interval '10 minutes')");
+    leaves_until_us_ = (heads.now_us / kLeafUs + 2) * kLeafUs;
+  }
+  uint64_t bytes = 0;
+  ArrayLiteral partitions, numbers;
+  CopyIn copy(tx,
+              "COPY ping_hot (number, written_at, results, partition, batches) FROM STDIN"
+              " (FORMAT binary)");
+  for (uint32_t p = 0; p < kPartitions; ++p) {
+    if (batches[p].empty()) continue;
+    copy.row(5);
+    copy.int64(++heads.numbers[p]);
+    copy.timestamptz_us(heads.now_us);
+    copy.int32(static_cast<int32_t>(results[p]));
+    copy.int16(static_cast<int16_t>(p));
+    copy.bytes(batches[p]);
+    bytes += batches[p].size();
+    ++rows;
+    partitions.add(p);
+    numbers.add(heads.numbers[p]);
+  }
+  copy.finish();
+  tx.exec(
+      "UPDATE stream_heads h SET number = n.number FROM unnest($1::smallint[], $2::bigint[])"
+      " AS n (partition, number) WHERE h.stream = 'ping' AND h.partition = n.partition",
+      partitions.text(), numbers.text());
+  return bytes;
+}
+
+void Store::write_rarities(Transaction& tx, const Batch& batch) {
+  for (const EpochRow& e : batch.epochs) {
+    tx.exec(
+        "INSERT INTO stream_epochs (stream, producer, epoch, predecessor, reason, clock_steps)"
+        " VALUES ($1, $2, $3, $4, $5::smallint, coalesce((SELECT clock_steps FROM stream_epochs"
+        "   WHERE stream = $1 AND producer = $2 AND epoch = $4), 0)"
+        "   + CASE WHEN $5::int = $6::int THEN 1 ELSE 0 END)"
+        " ON CONFLICT DO NOTHING",
+        batch.stream, e.producer, as_bigint(e.epoch), as_bigint(e.predecessor),
+        static_cast<int>(e.reason), static_cast<int>(stream::EpochReason::kClockStep));
+  }
+  for (const GapRow& g : batch.gaps) {
+    tx.exec(
+        "INSERT INTO stream_gaps (stream, producer, epoch, partition, first_seq, last_seq, from_ms,"
+        " to_ms, reason) VALUES ($1, $2, $3, $4, $5, $6, nullif($7, '')::bigint,"
+        " nullif($8, '')::bigint, $9)",
+        batch.stream, g.key.producer, as_bigint(g.key.epoch), g.key.partition,
+        as_bigint(g.seqs.first), as_bigint(g.seqs.last),
+        g.span.from_ms ? std::to_string(*g.span.from_ms) : std::string(),
+        g.span.to_ms ? std::to_string(*g.span.to_ms) : std::string(), g.reason);
+  }
+  for (const RecordRow& q : batch.quarantined) {
+    tx.exec(
+        "INSERT INTO stream_quarantine (stream, producer, epoch, partition, seq, produced_at,"
+        " reason, payload) VALUES ($1, $2, $3, $4, $5, to_timestamp($6::bigint / 1000000.0), $7,"
+        " $8::bytea)",
+        batch.stream, q.key.producer, as_bigint(q.key.epoch), q.key.partition, as_bigint(q.key.seq),
+        q.produced_at_us, q.reason, hex(q.payload));
+  }
+  for (const RecordRow& s : batch.set_aside) {
+    tx.exec(
+        "INSERT INTO stream_set_aside (stream, producer, epoch, partition, seq, newest_ms,"
+        " produced_at, payload) VALUES ($1, $2, $3, $4, $5, $6, to_timestamp($7::bigint / "
+        "1000000.0),"
+        " $8::bytea) ON CONFLICT DO NOTHING",
+        batch.stream, s.key.producer, as_bigint(s.key.epoch), s.key.partition, as_bigint(s.key.seq),
+        s.newest_ms, s.produced_at_us, hex(s.payload));
+  }
+}
+
+void Store::write_transitions(Transaction& tx, const Batch& batch) {
+  ArrayLiteral ids, devices, counters, froms, tos, reasons, slots, decided, states;
+  for (const TransitionRow& t : batch.transitions) {
+    std::string id;
+    for (const uint8_t byte : t.id) id += fmt::format("{:02x}", byte);
+    ids.add(std::string_view(id));
+    devices.add(as_bigint(t.device));
+    counters.add(as_bigint(t.counter));
+    froms.add(t.from);
+    tos.add(t.to);
+    reasons.add(t.reason);
+    slots.add(t.slot_ms);
+    decided.add(t.decided_at_us);
+    states.add(std::string_view(hex(t.state)));
+  }
+  tx.exec(
+      "INSERT INTO transitions (id, device_id, counter, from_status, to_status, reason, slot_at,"
+      " decided_at, state)"
+      " SELECT id, device, counter, f, t, reason, to_timestamp(slot_ms / 1000.0),"
+      " to_timestamp(decided_us / 1000000.0), state"
+      " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::smallint[], $5::smallint[],"
+      " $6::smallint[], $7::bigint[], $8::bigint[], $9::bytea[])"
+      " AS n (id, device, counter, f, t, reason, slot_ms, decided_us, state)"
+      " ON CONFLICT (id) DO NOTHING",
+      ids.text(), devices.text(), counters.text(), froms.text(), tos.text(), reasons.text(),
+      slots.text(), decided.text(), states.text());
+}
+
+Result<uint64_t> Store::take_in(WallTime now) {
+  auto done = run([&](Transaction& tx) -> uint64_t {
+    Heads heads = lock_heads(tx, "ping");
+    Params params;
+    params.int64(unix_ms(now + kFutureMax)).int32(kTakeInMax);
+    const BinaryResult rows(
+        tx,
+        "DELETE FROM stream_set_aside WHERE stream = 'ping' AND (producer, epoch, partition, seq) "
+        "IN"
+        " (SELECT producer, epoch, partition, seq FROM stream_set_aside WHERE stream = 'ping'"
+        "  AND newest_ms <= $1 ORDER BY newest_ms LIMIT $2)"
+        " RETURNING producer, epoch, partition, seq,"
+        " floor(extract(epoch FROM produced_at) * 1000000)::bigint, payload",
+        params);
+    std::vector<RecordRow> records;
+    for (int i = 0; i < rows.rows(); ++i) {
+      records.push_back(
+          {.key = {std::string(rows.bytes(i, 0)), static_cast<uint64_t>(rows.int64(i, 1)),
+                   static_cast<uint32_t>(rows.int16(i, 2)),
+                   static_cast<uint64_t>(rows.int64(i, 3))},
+           .produced_at_us = rows.int64(i, 4),
+           .payload = std::string(rows.bytes(i, 5))});
+    }
+    uint64_t hot_rows = 0;
+    if (!records.empty()) write_hot(tx, heads, records, hot_rows);
+    return records.size();
+  });
+  if (!done) leaves_until_us_ = 0;
+  return done;
+}
+
+// --- chunks ----------------------------------------------------------------------------------
+
+Result<Chunked> Store::chunk(uint32_t partition, WallTime now, Duration retention) {
+  return run([&](Transaction& tx) { return chunk(tx, partition, now, retention); });
+}
+
+int32_t Store::name_id(Transaction& tx, const std::string& name,
+                       std::map<std::string, int32_t>& ids) {
+  const auto it = ids.find(name);
+  if (it != ids.end()) return it->second;
+  auto rows = tx.exec("SELECT id FROM history_names WHERE name = $1", name);
+  if (rows.empty()) {
+    tx.exec("INSERT INTO history_names (name) VALUES ($1) ON CONFLICT DO NOTHING", name);
+    rows = tx.exec("SELECT id FROM history_names WHERE name = $1", name);
+  }
+  return ids[name] = rows[0][0].as<int32_t>();
+}
+
+namespace {
+
+// Locations, producers and clocks of the records of one chunk transaction, numbered.
+struct Sources {
+  struct Source {
+    std::string location;
+    std::string producer;
+    int16_t clock_steps;
+    friend auto operator<=>(const Source&, const Source&) = default;
+  };
+  std::map<Source, uint32_t> ids;
+
+  uint32_t id(Source source) {
+    return ids.emplace(std::move(source), static_cast<uint32_t>(ids.size())).first->second;
+  }
+};
+
+using ClockSteps = std::map<std::pair<std::string, uint64_t>, int16_t>;
+
+ClockSteps read_clock_steps(Transaction& tx) {
+  ClockSteps out;
+  for (const auto& row :
+       tx.exec("SELECT producer, epoch, clock_steps FROM stream_epochs WHERE stream = 'ping'")) {
+    out[{row[0].as<std::string>(), static_cast<uint64_t>(row[1].as<int64_t>())}] =
+        row[2].as<int16_t>();
+  }
+  return out;
+}
+
+void quarantine_hot(Transaction& tx, uint32_t partition, const HotRecord& record,
+                    const std::string& reason) {
+  tx.exec(
+      "INSERT INTO stream_quarantine (stream, producer, epoch, partition, seq, produced_at, reason,"
+      " payload) VALUES ('ping', $1, $2, $3, $4, to_timestamp($5::bigint / 1000000.0), $6,"
+      " $7::bytea)",
+      std::string(record.producer), as_bigint(record.epoch), partition, as_bigint(record.seq),
+      record.produced_at_us, reason, hex(record.payload));
+}
+
+// How far one transaction goes: the last number, and whether more remains.
+struct Extent {
+  int64_t last = 0;
+  uint64_t rows = 0;
+  uint64_t bytes = 0;
+  bool more = false;
+};
+
+Extent extent_above(Transaction& tx, uint32_t partition, int64_t watermark) {
+  Extent extent{.last = watermark};
+  const auto rows = tx.exec(
+      "SELECT number, octet_length(batches) FROM ping_hot WHERE partition = $1::smallint"
+      " AND number > $2 ORDER BY number LIMIT 10000",
+      partition, watermark);
+  for (const auto& row : rows) {
+    const auto bytes = row[1].as<uint64_t>();
+    if (extent.rows > 0 && extent.bytes + bytes > kChunkBytesMax) {
+      extent.more = true;
+      break;
+    }
+    extent.last = row[0].as<int64_t>();
+    extent.bytes += bytes;
+    ++extent.rows;
+  }
+  return extent;
+}
+
+void copy_chunks(Transaction& tx, const Chunks& chunks, int64_t last,
+                 const std::vector<std::array<int32_t, 3>>& source_columns) {
+  CopyIn copy(tx,
+              "COPY ping_chunks (device_id, start_ms, part, step_ms, location_id, producer_id,"
+              " clock_steps, echoes, samples, extra) FROM STDIN (FORMAT binary)");
+  for (const ChunkHead& h : chunks.heads) {
+    copy.row(10);
+    copy.int64(as_bigint(h.device));
+    copy.int64(h.start_ms);
+    copy.int64(last << 20 | static_cast<int64_t>(h.ordinal & 0xfffff));
+    copy.int32(static_cast<int32_t>(h.step_ms));
+    copy.int32(source_columns[h.source][0]);
+    copy.int32(source_columns[h.source][1]);
+    copy.int16(static_cast<int16_t>(source_columns[h.source][2]));
+    copy.int16(static_cast<int16_t>(h.echoes));
+    copy.int32_array(chunks.samples_of(h));
+    if (h.extra_begin == h.extra_end) {
+      copy.null();
+    } else {
+      copy.int32_array(chunks.extra_of(h));
+    }
+  }
+  copy.finish();
+}
+
+}  // namespace
+
+Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration retention) {
+  const auto watermark =
+      tx.exec("SELECT number FROM ping_watermarks WHERE partition = $1::smallint FOR UPDATE",
+              partition)[0][0]
+          .as<int64_t>();
+  const Extent extent = extent_above(tx, partition, watermark);
+  Chunked out{.hot_rows = extent.rows, .hot_bytes = extent.bytes, .more = extent.more};
+  if (extent.rows == 0) return out;
+
+  const ClockSteps clock_steps = read_clock_steps(tx);
+  Sources sources;
+  Transposer transposer;
+  {
+    Params params;
+    params.int16(static_cast<int16_t>(partition)).int64(watermark).int64(extent.last);
+    const BinaryResult rows(tx,
+                            "SELECT batches FROM ping_hot WHERE partition = $1 AND number > $2"
+                            " AND number <= $3 ORDER BY number",
+                            params);
+    for (int i = 0; i < rows.rows(); ++i) {
+      auto take = [&](const HotRecord& record) {
+        PingResults results;
+        if (auto decoded = decode_ping(record.payload, results); !decoded) {
+          quarantine_hot(tx, partition, record, decoded.error().message);
+          ++out.undecodable;
+          return;
+        }
+        const auto steps = clock_steps.find({std::string(record.producer), record.epoch});
+        const uint32_t source =
+            sources.id({results.location, std::string(record.producer),
+                        steps == clock_steps.end() ? int16_t{0} : steps->second});
+        transposer.add(source, std::move(results));
+      };
+      if (auto read = read_hot(rows.bytes(i, 0), take); !read) {
+        throw postgres::RawError(read.error(), false);
+      }
+    }
+  }
+  const Chunks chunks = transposer.take(unix_ms(now - retention));
+  std::map<std::string, int32_t> names;
+  std::vector<std::array<int32_t, 3>> source_columns(sources.ids.size());
+  for (const auto& [source, id] : sources.ids) {
+    source_columns[id] = {name_id(tx, source.location, names), name_id(tx, source.producer, names),
+                          source.clock_steps};
+  }
+  constexpr int64_t kDayMs = 86'400'000;
+  std::set<int64_t> days;
+  for (const ChunkHead& h : chunks.heads) {
+    days.insert(h.start_ms / kDayMs - (h.start_ms % kDayMs < 0 ? 1 : 0));
+  }
+  for (const int64_t day : days) tx.exec("SELECT ping_chunks_make_leaf($1)", day * kDayMs);
+  if (!chunks.heads.empty()) copy_chunks(tx, chunks, extent.last, source_columns);
+  tx.exec("UPDATE ping_watermarks SET number = $2, moved_at = now() WHERE partition = $1::smallint",
+          partition, extent.last);
+  out.chunks = chunks.heads.size();
+  out.results = chunks.results;
+  out.doubled = chunks.doubled;
+  out.discarded = chunks.discarded;
+  return out;
+}
+
+Result<Housekept> Store::housekeep(WallTime now, Duration retention) {
+  Housekept out;
+  // Short: whoever waits behind us for the table waits for the reader before us, too.
+  const std::string patience = "SET LOCAL lock_timeout = '500ms'";
+  auto hot = run([&](Transaction& tx) {
+    tx.exec(patience);
+    return tx
+        .exec("SELECT ping_hot_drop_leaves(now() - $1::bigint * interval '1 second')",
+              std::chrono::duration_cast<std::chrono::seconds>(kHotKeep).count())[0][0]
+        .as<uint64_t>();
+  });
+  if (!hot) return hot.error();
+  out.hot_leaves_dropped = *hot;
+  auto chunks = run([&](Transaction& tx) {
+    tx.exec(patience);
+    return tx.exec("SELECT ping_chunks_drop_leaves($1)", unix_ms(now - retention))[0][0]
+        .as<uint64_t>();
+  });
+  if (!chunks) return chunks.error();
+  out.chunk_leaves_dropped = *chunks;
+  auto trimmed = run([&](Transaction& tx) {
+    return tx
+        .exec(
+            "DELETE FROM stream_quarantine WHERE id <= (SELECT id FROM stream_quarantine"
+            " ORDER BY id DESC OFFSET $1 LIMIT 1)",
+            kQuarantineRowsMax)
+        .affected_rows();
+  });
+  if (!trimmed) return trimmed.error();
+  out.quarantine_trimmed = static_cast<uint64_t>(*trimmed);
+  return out;
+}
+
+}  // namespace gema::recorder

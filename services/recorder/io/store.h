@@ -1,0 +1,161 @@
+// History's tables, as the recorder writes them. Owns one connection, opened when needed and
+// dropped when it breaks. All calls block: they belong on a worker's thread.
+//
+// What makes a record count exactly once: every commit locks the stream's head rows, finds the
+// tokens that the last commit left there, writes data and positions, and leaves a new token. If the
+// tokens are others, nothing is written and the caller learns what the database holds now: another
+// recorder was there, or the database is an older one. If they are this very batch's tokens, an
+// earlier try went through after all (the connection broke during COMMIT).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/result.h"
+#include "common/base/time.h"
+#include "common/domain/slot.h"
+#include "common/domain/transition.h"
+#include "common/postgres/connection.h"
+#include "common/stream/core/position_set.h"
+#include "services/recorder/core/gap_spans.h"
+
+namespace gema::recorder {
+
+using Tokens = std::array<int64_t, kPartitions>;
+
+struct RecordRow {  // for ping_hot, stream_set_aside and stream_quarantine
+  stream::RecordKey key;
+  int64_t produced_at_us = 0;
+  std::string payload;
+  uint32_t results = 0;
+  int64_t newest_ms = 0;  // set aside
+  std::string reason;     // quarantine
+};
+
+struct EpochRow {
+  std::string producer;
+  uint64_t epoch = 0;
+  uint64_t predecessor = 0;
+  stream::EpochReason reason{};
+};
+
+struct GapRow {
+  stream::RecordKey key;  // seq unused
+  stream::SeqRange seqs;
+  Span span;
+  std::string reason;
+};
+
+struct TransitionRow {
+  TransitionId id{};
+  DeviceId device = 0;
+  uint64_t counter = 0;
+  uint8_t from = 0;
+  uint8_t to = 0;
+  uint8_t reason = 0;
+  int64_t slot_ms = 0;
+  int64_t decided_at_us = 0;
+  std::string state;
+};
+
+// Everything that one commit makes durable.
+struct Batch {
+  std::string stream;
+  int64_t token = 0;  // random, not 0
+  stream::PositionSet before;
+  stream::PositionSet after;
+  Tokens tokens{};  // as the commit before left them
+  std::vector<RecordRow> records;
+  std::vector<RecordRow> set_aside;
+  std::vector<RecordRow> quarantined;
+  std::vector<EpochRow> epochs;
+  std::vector<GapRow> gaps;
+  std::vector<TransitionRow> transitions;
+};
+
+struct Loaded {
+  stream::PositionSet positions;
+  Tokens tokens{};
+  uint64_t set_aside = 0;
+};
+
+struct Committed {
+  bool conflict = false;  // nothing was written; `now` says what the database holds
+  bool earlier = false;   // this batch was committed by an earlier try
+  Tokens tokens{};        // as they are now
+  Loaded now;             // conflict only
+  uint64_t hot_rows = 0;
+  uint64_t hot_bytes = 0;
+};
+
+struct Chunked {
+  uint64_t hot_rows = 0;
+  uint64_t hot_bytes = 0;
+  uint64_t chunks = 0;
+  uint64_t results = 0;
+  uint64_t doubled = 0;
+  uint64_t discarded = 0;
+  uint64_t undecodable = 0;
+  bool more = false;  // hot rows above the new watermark remain
+};
+
+struct Housekept {
+  uint64_t hot_leaves_dropped = 0;
+  uint64_t chunk_leaves_dropped = 0;
+  uint64_t quarantine_trimmed = 0;
+};
+
+class Store {
+ public:
+  explicit Store(postgres::Options options) : options_(std::move(options)) {}
+
+  // Connects when needed; waits for nothing. kUnavailable while the schema is older than this
+  // binary's (inventory brings it up), kPermanent when it is newer.
+  Result<void> ensure_ready();
+
+  Result<Loaded> load(const std::string& stream);
+  Result<Committed> commit(const Batch& batch);
+  // Records set aside whose slots are no longer ahead of `now` become hot rows. Returns how many.
+  Result<uint64_t> take_in(WallTime now);
+  // Transposes hot rows of one partition, at most kChunkBytesMax, and moves its watermark.
+  Result<Chunked> chunk(uint32_t partition, WallTime now, Duration retention);
+  // Drops leaves that are no longer needed, trims the quarantine.
+  Result<Housekept> housekeep(WallTime now, Duration retention);
+
+ private:
+  struct Heads {
+    std::array<int64_t, kPartitions> numbers{};
+    Tokens tokens{};
+    int64_t now_us = 0;  // the database's
+  };
+
+  Heads lock_heads(postgres::Transaction& tx, const std::string& stream);
+  Loaded read(postgres::Transaction& tx, const std::string& stream);
+  Committed commit(postgres::Transaction& tx, const Batch& batch);
+  // Returns bytes written. Raises heads' numbers and stores them.
+  uint64_t write_hot(postgres::Transaction& tx, Heads& heads, const std::vector<RecordRow>& records,
+                     uint64_t& rows);
+  void write_positions(postgres::Transaction& tx, const Batch& batch);
+  void write_rarities(postgres::Transaction& tx, const Batch& batch);
+  void write_transitions(postgres::Transaction& tx, const Batch& batch);
+  Chunked chunk(postgres::Transaction& tx, uint32_t partition, WallTime now, Duration retention);
+  int32_t name_id(postgres::Transaction& tx, const std::string& name,
+                  std::map<std::string, int32_t>& ids);
+
+  // Runs `work` on a ready connection.
+  template <class Work>
+  auto run(Work&& work) -> typename postgres::internal::AsResult<
+      std::invoke_result_t<Work, postgres::Transaction&>>::type;
+
+  postgres::Options options_;
+  std::unique_ptr<postgres::Connection> connection_;
+  // Hot leaves exist for rows written before this instant of the database's clock.
+  int64_t leaves_until_us_ = 0;
+};
+
+}  // namespace gema::recorder
