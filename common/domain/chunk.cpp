@@ -46,9 +46,39 @@ int compare(std::span<const T> a, std::span<const T> b) {
   return std::lexicographical_compare(b.begin(), b.end(), a.begin(), a.end()) ? 1 : 0;
 }
 
-// Any total order will do, as long as everyone uses the same.
+// What SQL users see of a result (the columns of ping_checks).
+struct Totals {
+  uint64_t rtt_sum_us = 0;
+  uint64_t sent = 0;
+  uint64_t answered = 0;
+  uint32_t rtt_min_us = 0;
+  uint32_t rtt_max_us = 0;
+
+  friend auto operator<=>(const Totals&, const Totals&) = default;
+};
+
+Totals totals_of(const ResultView& r) {
+  Totals t{.sent = r.outcomes.size() + r.burst_sent};
+  auto add = [&](uint32_t rtt_us) {
+    t.rtt_sum_us += rtt_us;
+    t.rtt_min_us = t.answered == 0 ? rtt_us : std::min(t.rtt_min_us, rtt_us);
+    t.rtt_max_us = std::max(t.rtt_max_us, rtt_us);
+    ++t.answered;
+  };
+  for (size_t e = 0; e < r.outcomes.size(); ++e) {
+    if (r.outcomes[e] == EchoOutcome::kReply) add(r.rtt_us[e]);
+  }
+  for (const uint32_t rtt_us : r.burst_rtt_us) add(rtt_us);
+  return t;
+}
+
+// Any total order will do, as long as everyone uses the same: first by what the view ping_checks
+// shows, in the order of its ORDER BY, so that it agrees with us; then by the rest.
 int compare_content(const ResultView& a, const ResultView& b) {
   if (a.reason != b.reason) return a.reason < b.reason ? -1 : 1;
+  const Totals ta = totals_of(a);
+  const Totals tb = totals_of(b);
+  if (ta != tb) return ta < tb ? -1 : 1;
   if (const int c = compare(a.outcomes, b.outcomes); c != 0) return c;
   if (const int c = compare(a.rtt_us, b.rtt_us); c != 0) return c;
   if (a.burst_sent != b.burst_sent) return a.burst_sent < b.burst_sent ? -1 : 1;

@@ -334,7 +334,7 @@ FROM (
     JOIN history_names p ON p.id = c.producer_id
     CROSS JOIN LATERAL ping_chunk_results(c.start_ms, c.step_ms, c.echoes, c.samples, c.extra) r
     ORDER BY c.device_id, l.name, r.due_ms, p.name, c.clock_steps DESC, r.verdict, r.reason,
-             r.rtt_sum_us
+             r.rtt_sum_us, r.echoes_sent, r.echoes_answered, r.rtt_min_us, r.rtt_max_us
   ) AS by_producer
   ORDER BY device_id, location, due_ms, verdict, producer
 ) AS chosen;
@@ -358,7 +358,8 @@ LANGUAGE sql STABLE AS $$
     JOIN history_names p ON p.id = c.producer_id
     CROSS JOIN LATERAL ping_chunk_results(c.start_ms, c.step_ms, c.echoes, c.samples, c.extra) r
     WHERE r.due_ms >= span.from_ms AND r.due_ms < span.to_ms
-    ORDER BY l.name, r.due_ms, p.name, c.clock_steps DESC, r.verdict, r.reason, r.rtt_sum_us
+    ORDER BY l.name, r.due_ms, p.name, c.clock_steps DESC, r.verdict, r.reason, r.rtt_sum_us,
+             r.echoes_sent, r.echoes_answered, r.rtt_min_us, r.rtt_max_us
   ), chosen AS (
     SELECT DISTINCT ON (x.location, x.due_ms) x.* FROM results x
     ORDER BY x.location, x.due_ms, x.verdict, x.producer

@@ -355,7 +355,7 @@ Result<uint64_t> Store::take_in(WallTime now) {
         "DELETE FROM stream_set_aside WHERE stream = 'ping' AND (producer, epoch, partition, seq) "
         "IN"
         " (SELECT producer, epoch, partition, seq FROM stream_set_aside WHERE stream = 'ping'"
-        "  AND newest_ms <= $1 ORDER BY newest_ms LIMIT $2)"
+        "  AND newest_ms <= $1 ORDER BY newest_ms LIMIT $2::int)"
         " RETURNING producer, epoch, partition, seq,"
         " floor(extract(epoch FROM produced_at) * 1000000)::bigint, payload",
         params);
