@@ -291,6 +291,12 @@ std::map<std::string, Version> Assigner::versions() const {
   return versions;
 }
 
+Version Assigner::issued_version(const std::string& name) const {
+  const auto found = probers_.find(name);
+  return found == probers_.end() || found->second.number == 0 ? Version{}
+                                                              : version_of(found->second);
+}
+
 Owners Assigner::owners() const {
   Owners owners;
   for (const auto& [name, prober] : probers_) {

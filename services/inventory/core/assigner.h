@@ -96,6 +96,8 @@ class Assigner {
   // What the prober should hold; an unknown prober's is empty with version 0.
   Assignment assignment_of(const std::string& prober) const;
   std::map<std::string, Version> versions() const;
+  Version issued_version(const std::string& prober) const;
+  uint64_t generation() const { return config_.generation; }
   Owners owners() const;
   AssignerStats stats() const;
   bool connected(Now now) const;
