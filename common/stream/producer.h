@@ -18,6 +18,7 @@
 #include "common/base/result.h"
 #include "common/base/time.h"
 #include "common/stream/core/position_set.h"
+#include "common/stream/core/producer_types.h"
 #include "common/stream/core/types.h"
 #include "common/stream/outgoing.h"
 
@@ -42,39 +43,6 @@ struct ProducerOptions {
   // The owner itself must also release records (release()) before they may go: the tracker's own
   // transitions are needed until a checkpoint covers them.
   bool release_by_owner = false;
-};
-
-struct ProducerStats {
-  uint64_t spool_bytes = 0;
-  uint64_t spool_bytes_max = 0;
-  uint64_t segments = 0;
-  uint64_t records_held = 0;
-  uint64_t appended = 0;        // since start
-  uint64_t append_failed = 0;   // the disk refused
-  uint64_t append_refused = 0;  // too large, bad partition
-  uint64_t dropped = 0;         // at the byte bound, before every group had acknowledged
-  uint64_t corrupt = 0;         // records found unreadable
-  uint64_t replayed = 0;
-  uint64_t answered_lost = 0;     // seqs
-  uint64_t live_skipped = 0;      // live queue full: those arrive by replay
-  uint64_t wants_refused = 0;     // too many ranges at once: asked again later
-  uint64_t messages_refused = 0;  // undecodable, foreign, unknown group or epoch
-  uint64_t sync_failures = 0;
-  uint64_t epochs_begun = 0;
-  uint64_t epoch = 0;
-  uint64_t unacknowledged = 0;  // records some group still owes us
-  WallTime last_appended_at{};  // newest record in the spool (also after a restart); 0 = none
-};
-
-// Something people should hear of; the owner logs it.
-struct ProducerEvent {
-  enum class Kind { kEpochBegan, kDropped, kCorrupt, kSyncFailed, kTailTruncated };
-  Kind kind{};
-  uint64_t epoch = 0;
-  EpochReason reason{};    // kEpochBegan
-  uint32_t partition = 0;  // kDropped, kCorrupt
-  SeqRange range;          // kDropped, kCorrupt
-  std::string text;        // one sentence
 };
 
 class Producer {
@@ -121,12 +89,6 @@ class Producer {
   bool synced(const PositionSet& covered) const;
   // Every readable record in the spool that `covered` does not include: oldest epoch first, within
   // an epoch in the order in which they were appended. Stops when `each` returns false.
-  struct Spooled {
-    RecordKey key;
-    WallTime produced_at{};
-    std::optional<PartInfo> part;
-    std::string_view payload;
-  };
   Result<void> read_after(const PositionSet& covered,
                           const std::function<bool(const Spooled&)>& each);
   // Newest first within one partition (last records before a restart); stops when false.
@@ -136,8 +98,10 @@ class Producer {
   std::vector<ProducerEvent> take_events();
 
  private:
-  explicit Producer(std::unique_ptr<SpooledProducer> engine);
+  Producer(std::unique_ptr<SpooledProducer> engine, std::string stream, std::string name);
   std::unique_ptr<SpooledProducer> engine_;
+  std::string stream_;
+  std::string name_;
 };
 
 }  // namespace gema::stream

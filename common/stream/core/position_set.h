@@ -50,6 +50,10 @@ class PositionSet {
   size_t size() const { return entries_.size(); }
   Map::const_iterator begin() const { return entries_.begin(); }
   Map::const_iterator end() const { return entries_.end(); }
+  // All entries of one producer.
+  Map::const_iterator first_of(const std::string& producer) const {
+    return entries_.lower_bound(PositionKey{producer, 0, 0});
+  }
   const Position* find(const PositionKey& key) const;
   void set(PositionKey key, Position position);
   void erase(const PositionKey& key) { entries_.erase(key); }
