@@ -61,6 +61,18 @@ Errc errc_of_sqlstate(const std::string& s) {
   return Errc::kPermanent;
 }
 
+namespace {
+
+Error error_from_sql(const pqxx::sql_error& e) {
+  const std::string state = sqlstate_of(e);
+  // Without a state the server said nothing at all: the connection broke under the statement.
+  if (state.empty()) return {Errc::kUnavailable, "PostgreSQL: " + trimmed(e.what())};
+  return {errc_of_sqlstate(state),
+          fmt::format("PostgreSQL: {} (SQLSTATE {})", trimmed(e.what()), state)};
+}
+
+}  // namespace
+
 Error error_from_current_exception() {
   try {
     throw;
@@ -70,14 +82,12 @@ Error error_from_current_exception() {
     return {Errc::kTimeout, "PostgreSQL: in doubt: " + trimmed(e.what())};
   } catch (const pqxx::broken_connection& e) {
     return {Errc::kUnavailable, "PostgreSQL: " + trimmed(e.what())};
-  } catch (const pqxx::sql_error& e) {
-    const std::string state = sqlstate_of(e);
-    // Without a state the server said nothing at all: the connection broke under the statement.
-    if (state.empty()) return {Errc::kUnavailable, "PostgreSQL: " + trimmed(e.what())};
-    return {errc_of_sqlstate(state),
-            fmt::format("PostgreSQL: {} (SQLSTATE {})", trimmed(e.what()), state)};
   } catch (const pqxx::transaction_rollback& e) {
+    // An sql_error in libpqxx 7, a failure of its own in 6.4.
+    if (const auto* sql = dynamic_cast<const pqxx::sql_error*>(&e)) return error_from_sql(*sql);
     return {Errc::kRetryable, "PostgreSQL: " + trimmed(e.what())};
+  } catch (const pqxx::sql_error& e) {
+    return error_from_sql(e);
   } catch (const std::exception& e) {
     return {Errc::kPermanent, "PostgreSQL: " + trimmed(e.what())};
   }
