@@ -1,0 +1,147 @@
+#include "services/recorder/app.h"
+
+#include <sodium.h>
+
+#include <algorithm>
+
+#include "common/bus/topics.h"
+#include "common/postgres/from_config.h"
+#include "common/runtime/clock.h"
+
+namespace gema::recorder {
+namespace {
+
+// Messages taken in one turn, so that health, heartbeat and acknowledgements keep their time.
+constexpr int kDrainMax = 2'000;
+
+uint64_t random_seed() {
+  uint64_t seed = 0;
+  randombytes_buf(&seed, sizeof seed);
+  return seed;
+}
+
+}  // namespace
+
+App::App(Config config, const runtime::Environment& environment)
+    : config_(config), environment_(environment) {}
+
+App::~App() = default;
+
+Result<void> App::start() {
+  if (sodium_init() < 0) return Error{Errc::kPermanent, "libsodium cannot be initialised"};
+  const config::Common& common = environment_.common;
+  const postgres::Options postgres =
+      postgres::options_from(common, "gema-" + environment_.instance);
+  // A schema that we do not know, or a refused login, is said at once. A database that is away, or
+  // whose schema inventory has yet to bring up, is waited for.
+  if (auto ready = Store(postgres).ensure_ready();
+      !ready && ready.error().code == Errc::kPermanent) {
+    return ready.error();
+  }
+  auto bus = bus::BusClient::open({.ingress = common.ingress_endpoint(),
+                                   .egress = common.inner_endpoint(),
+                                   .keys_dir = common.keys_dir(),
+                                   .name = environment_.instance});
+  if (!bus) return bus.error();
+  bus_ = std::move(*bus);
+  const Now now = runtime::read_clock();
+  heartbeat_ = std::make_unique<bus::Heartbeat>(*bus_, kName, now, [this](v1::Heartbeat& beat) {
+    beat.set_ready(environment_.health.ready());
+    for (const std::string& what : environment_.health.waiting_for()) beat.add_waiting_for(what);
+  });
+  const Duration retention = config_.raw_retention_days * 24h;
+  auto add = [&](const char* name, std::unique_ptr<Sorter> sorter) {
+    LaneOptions options{.stream = name,
+                        .postgres = postgres,
+                        .commit_every = config_.commit_every,
+                        .seed = random_seed()};
+    streams_.push_back({.name = name,
+                        .lane = std::make_unique<Lane>(std::move(options), std::move(sorter)),
+                        .metrics = std::make_unique<LaneMetrics>(environment_.metrics, name)});
+    environment_.loop.add_fd(streams_.back().lane->fd());
+  };
+  add("ping", make_ping_sorter(retention));
+  add("transitions", make_transition_sorter());
+  chunker_ = std::make_unique<Chunker>(
+      ChunkerOptions{
+          .postgres = postgres, .chunk_every = config_.chunk_every, .retention = retention},
+      now);
+  chunker_metrics_ = std::make_unique<ChunkerMetrics>(environment_.metrics);
+  environment_.loop.add_fd(chunker_->fd());
+  environment_.loop.add_fd(bus_->fd());
+  say_what_we_wait_for();
+  return {};
+}
+
+bool App::drain(Now now) {
+  for (int i = 0; i < kDrainMax; ++i) {
+    if (!bus_->receive(topic_, payload_)) return true;
+    const auto parsed = bus::parse_topic(topic_);
+    if (!parsed) continue;  // call/recorder/: the client's own echo
+    for (Stream& stream : streams_) {
+      if (parsed->stream == stream.name) stream.lane->on_message(topic_, payload_, now);
+    }
+  }
+  return false;
+}
+
+void App::turn_stream(Stream& stream, Now now, MonoTime& wakeup) {
+  wakeup = std::min(wakeup, stream.lane->turn(now));
+  if (!stream.subscribed) {
+    for (const std::string& prefix : stream.lane->subscriptions()) {
+      bus_->subscribe(prefix);
+      stream.subscribed = true;
+    }
+  }
+  for (const stream::Outgoing& message : stream.lane->take_outgoing(now)) {
+    bus_->publish(message.topic, message.payload);
+  }
+}
+
+std::optional<MonoTime> App::turn(Now now) {
+  const bool drained = drain(now);
+  MonoTime wakeup = now.mono + 1s;
+  for (Stream& stream : streams_) turn_stream(stream, now, wakeup);
+  wakeup = std::min({wakeup, chunker_->turn(now), bus_->tick(now), heartbeat_->tick(now)});
+  say_what_we_wait_for();
+  if (now.mono >= next_metrics_) {
+    next_metrics_ = now.mono + 1s;
+    for (Stream& stream : streams_) stream.metrics->update(*stream.lane, now);
+    chunker_metrics_->update(*chunker_);
+  }
+  return drained ? wakeup : now.mono;
+}
+
+void App::say_what_we_wait_for() {
+  std::string why;
+  for (const Stream& stream : streams_) {
+    if (why.empty()) why = stream.lane->waiting_for();
+  }
+  if (why.empty()) {
+    environment_.health.clear_waiting("postgres");
+  } else {
+    environment_.health.set_waiting("postgres", why);
+  }
+  if (bus_->connected()) {
+    environment_.health.clear_waiting("bus");
+  } else {
+    environment_.health.set_waiting("bus", bus_->why_not_connected());
+  }
+}
+
+void App::stop() {
+  if (!bus_) return;  // start() failed
+  // What was gathered is committed if that is quick, and acknowledged; else the spools keep it.
+  const Now now = runtime::read_clock();
+  for (Stream& stream : streams_) {
+    stream.lane->flush(now, std::chrono::milliseconds(2'000));
+    for (const stream::Outgoing& message : stream.lane->take_outgoing(runtime::read_clock())) {
+      bus_->publish(message.topic, message.payload);
+    }
+    environment_.loop.remove_fd(stream.lane->fd());
+  }
+  environment_.loop.remove_fd(chunker_->fd());
+  environment_.loop.remove_fd(bus_->fd());
+}
+
+}  // namespace gema::recorder
