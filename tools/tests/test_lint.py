@@ -96,6 +96,9 @@ CASES = {
     "service-readme": (
         [("services/no-such-service/CMakeLists.txt", "")],
         [("common/base/CMakeLists.txt", "")]),
+    "dead-link": (
+        [("docs/x.md", "see [this](NO_SUCH.md)"), ("README.md", "[a](tools/lint) and [b](tools/lnit)")],
+        [("docs/x.md", "see [this](../README.md#start), [that](https://example.org/x), [here](#words)")]),
     "proto-table": (
         [("proto/README.md", "| `NoSuchMessage` | x.proto | a | b | c |"),
          ("proto/README.md", "")],

@@ -1,5 +1,6 @@
 """What the user sees: plain lines, colours and a live line only on a terminal."""
 import os
+import re
 import shutil
 import sys
 
@@ -46,8 +47,9 @@ def live(text):
     global _live
     if not TERMINAL:
         return
-    width = shutil.get_terminal_size().columns
-    sys.stdout.write("\r\033[K" + text[: width - 1])
+    width = shutil.get_terminal_size().columns - 1
+    plain = re.sub(r"\033\[\d*m", "", text)
+    sys.stdout.write("\r\033[K" + (text if len(plain) <= width else plain[:width]))
     sys.stdout.flush()
     _live = True
 

@@ -25,25 +25,34 @@ class StatusLine:
 
     def __init__(self, layout, port, token):
         self.layout, self.port, self.token = layout, port, token
-        self.last_text, self.last_line_at = None, 0.0
-        self.results, self.results_at = None, 0.0
+        self.last_key, self.last_line_at = None, 0.0
 
     def show(self):
         text = self.text()
         if console.TERMINAL:
             console.live(text)
-        elif text != self.last_text or time.monotonic() - self.last_line_at > 60:
-            self.last_text, self.last_line_at = text, time.monotonic()
+            return
+        key = text.split(" results/s", maxsplit=1)[0].rsplit("  ", 1)[0]  # devices, answered, silent
+        if key != self.last_key or time.monotonic() - self.last_line_at > 60:
+            self.last_key, self.last_line_at = key, time.monotonic()
             console.say(text)
 
     def text(self):
         try:
             code, body = get(self.port, "/api/v1/status", self.token)
             if code != 200:
-                return f"the gateway says {code}"
+                return console.red(f"the gateway says {code}")
             return self.describe(json.loads(body))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             return console.red(f"no answer from the gateway ({error})")
 
-    def describe(self, body):
-        return json.dumps(body)[:100]
+    @staticmethod
+    def describe(body):
+        silent = body["silent"]
+        parts = [f"{body['devices']} devices", console.green(f"{body['answered']} answered"),
+                 console.red(f"{silent} silent") if silent else "0 silent",
+                 f"{body['results_per_second']:.1f} results/s", f"worst lag {body['worst_lag_ms']:.1f} ms"]
+        waiting = [process["name"] for process in body["processes"] if not process["ready"]]
+        if waiting:
+            parts.append(console.red("waiting: " + ", ".join(waiting)))
+        return "  ".join(parts)

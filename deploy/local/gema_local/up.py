@@ -376,9 +376,9 @@ def show_address(layout, port, new_token, who, seconds, count):
     token = layout.token.read_text(encoding="ascii").strip()
     console.say()
     console.say(f"{console.green('Gema is ready')} after {seconds:.1f} s: {count} processes, as {who}")
-    console.say(f"  page    {console.bold(f'http://127.0.0.1:{port}/')}")
-    console.say(f"  token   {token}" + ("   (new; also in " if new_token else "   (") + f"{layout.token})")
-    console.say(f"  try     curl -H 'X-API-Token: {token}' http://127.0.0.1:{port}/api/ping/latest")
+    console.say(f"  page    {console.bold(f'http://127.0.0.1:{port}/#token={token}')}")
+    console.say(f"  token   {'made now, ' if new_token else ''}in {layout.token}")
+    console.say(f"  try     curl -H \"X-API-Token: $(cat {layout.token})\" http://127.0.0.1:{port}/api/ping/latest")
     console.say(f"  logs    {layout.log}/")
     console.say()
 
