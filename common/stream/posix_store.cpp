@@ -120,7 +120,7 @@ class Syncer {
   bool busy_ = false;
   bool stop_ = false;
   std::optional<int> result_;
-  std::thread thread_;
+  std::thread thread_;  // lint: allow(thread) fdatasync and nothing else; Worker lies above us
 };
 
 class PosixStore final : public SegmentStore {

@@ -158,7 +158,7 @@ void App::bind_ingress_when_settled(Now now) {
   }
   environment_.health.clear_waiting("ingress");
   for (const std::string& endpoint : forwarder_->bound_endpoints()) {
-    std::cout << endpoint << std::endl;
+    std::cout << endpoint << '\n' << std::flush;
   }
   obs::log_info("forwarding", {{"clients", clients_->get()->clients().size()}});
 }

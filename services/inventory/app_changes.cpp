@@ -98,7 +98,7 @@ void App::loaded(Result<Inventory> inventory, Now now) {
   if (!inventory) {
     if (!is_away(inventory.error().code)) {
       // As at the start: nothing good can come of going on (a newer schema, missing rights).
-      std::cerr << "gema-inventory: " << inventory.error().message << std::endl;
+      std::cerr << "gema-inventory: " << inventory.error().message << '\n' << std::flush;
       ::_exit(2);
     }
     database_lost(inventory.error(), now);

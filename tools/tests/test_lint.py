@@ -38,7 +38,8 @@ CASES = {
           "std::unordered_map<int, int> seen_;\nstd::map<int, int> all_;\n"
           "void f() {\n  for (auto& [k, v] : all_) seen_[k] = v;\n}")]),
     "proto-headers": (
-        [("services/prober/app.cpp", '#include "gema/v1/ping.pb.h"'),
+        [("services/prober/app.h", C + '#include "gema/v1/ping.pb.h"'),
+         ("services/prober/core/x.cpp", '#include "gema/v1/ping.pb.h"'),
          ("common/domain/x.h", C + '#include "gema/v1/ping.pb.h"')],
         [("services/prober/io/x.cpp", '#include "gema/v1/ping.pb.h"'),
          ("common/codec/x.cpp", '#include "gema/v1/ping.pb.h"'),

@@ -1,6 +1,7 @@
 #include "services/inventory/core/address.h"
 
-#include <arpa/inet.h>  // inet_pton and inet_ntop: text to bytes and back, no socket
+// inet_pton and inet_ntop: text to bytes and back, no socket.
+#include <arpa/inet.h>  // lint: allow(core-includes) computes only
 #include <fmt/format.h>
 
 #include <algorithm>
