@@ -158,6 +158,9 @@ PositionSet Producer::own_positions() const {
 void Producer::release(const PositionSet& covered, Now) {
   engine_->release(covered);
 }
+bool Producer::synced(const PositionSet& covered) const {
+  return engine_->synced(covered);
+}
 
 Result<void> Producer::read_after(const PositionSet& covered,
                                   const std::function<bool(const Spooled&)>& each) {

@@ -315,6 +315,14 @@ Result<void> SpooledProducer::close_cleanly(Now now) {
   return synced;
 }
 
+bool SpooledProducer::synced(const PositionSet& covered) const {
+  for (const auto& [key, position] : covered) {
+    if (key.producer != options_.name) continue;
+    if (!core_.synced(key.epoch, key.partition, position.cumulative)) return false;
+  }
+  return true;
+}
+
 // --- the owner's own records ---------------------------------------------------------------------
 
 PositionSet SpooledProducer::own_positions() const {

@@ -51,6 +51,7 @@ class SpooledProducer {
 
   PositionSet own_positions() const;
   void release(const PositionSet& covered);
+  bool synced(const PositionSet& covered) const;
   Result<void> read_after(const PositionSet& covered,
                           const std::function<bool(const Spooled&)>& each);
   Result<void> read_back(uint32_t partition, const std::function<bool(const Spooled&)>& each);

@@ -6,6 +6,7 @@
 #include "common/stream/consumer.h"
 #include "common/stream/producer.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/wait_until.h"
 
 namespace gema::stream {
 namespace {
@@ -63,6 +64,36 @@ TEST(Stream, WhatIsAppendedArrivesOnceAndIsAcknowledged) {
   EXPECT_EQ(pair.producer->stats().unacknowledged, 0U);
   EXPECT_EQ(pair.consumer.stats().duplicates, 0U);
   EXPECT_EQ(pair.consumer.stats().wanted, 0U);
+}
+
+TEST(Stream, TellsWhenTheDiskHasWhatWasAppended) {
+  Pair pair;
+  const auto synced_soon = [&](const PositionSet& covered, Duration since) {
+    return ::gema::testing::wait_until([&] {
+      pair.turn(at(since));
+      return pair.producer->synced(covered);
+    });
+  };
+  ASSERT_TRUE(pair.producer->append(3, "a", at(1s)));
+  const PositionSet first = pair.producer->own_positions();
+  pair.producer->tick(at(1s + 50ms));
+  EXPECT_FALSE(pair.producer->synced(first));  // a sync begins 100 ms after the first write
+  EXPECT_TRUE(synced_soon(first, 1s + 100ms));
+  ASSERT_TRUE(pair.producer->append(3, "b", at(2s)));
+  EXPECT_TRUE(pair.producer->synced(first));
+  EXPECT_FALSE(pair.producer->synced(pair.producer->own_positions()));
+  // As after kill -9: what was written is not known to be synced.
+  pair.producer.reset();
+  auto opened = Producer::open({.dir = pair.dir.path() / "spool",
+                                .stream = "ping",
+                                .name = "prober-1",
+                                .groups = {"recorder"}},
+                               at(3s));
+  ASSERT_TRUE(opened.has_value());
+  pair.producer = std::move(*opened);
+  const PositionSet second = pair.producer->own_positions();
+  EXPECT_FALSE(pair.producer->synced(second));
+  EXPECT_TRUE(synced_soon(second, 3s));
 }
 
 TEST(Stream, WhatTheBusLostIsReplayed) {

@@ -121,6 +121,12 @@ std::optional<EpochReason> ProducerCore::recover(const std::optional<SpoolMeta>&
     }
   }
   meta_stale_ = true;
+  // A process that was killed left what it wrote last in the page cache. What is older than the
+  // segment before the newest was synced long before.
+  for (size_t i = segments_.size() > 2 ? segments_.size() - 2 : 0; i < segments_.size(); ++i) {
+    dirty_.push_back(segments_[i].number);
+    dirty_since_ = MonoTime{};
+  }
   if (!had_segments) return EpochReason::kNewSpool;
   if (!meta || (!meta->clean && meta->boot_id != boot_id)) return EpochReason::kUncleanBoot;
   if (damaged_last_ || behind || !current_readable) return EpochReason::kSpoolDamaged;
@@ -302,6 +308,7 @@ std::vector<uint64_t> ProducerCore::take_dirty(Now) {
   dirty.swap(dirty_);
   dirty_since_.reset();
   syncing_ = true;
+  for (Epoch& epoch : epochs_) epoch.syncing = epoch.last;
   // Segments that went in the meantime need no sync.
   std::erase_if(dirty, [&](uint64_t number) {
     return std::none_of(segments_.begin(), segments_.end(),
@@ -313,6 +320,7 @@ std::vector<uint64_t> ProducerCore::take_dirty(Now) {
 void ProducerCore::on_synced(bool ok, Now now) {
   syncing_ = false;
   if (ok) {
+    for (Epoch& epoch : epochs_) epoch.synced = epoch.syncing;
     sync_not_before_.reset();
     sync_backoff_ = Duration{};
     return;
@@ -329,6 +337,11 @@ void ProducerCore::on_synced(bool ok, Now now) {
              0,
              {},
              "fdatasync of the spool failed"});
+}
+
+bool ProducerCore::synced(uint64_t epoch, uint32_t partition, uint64_t through) const {
+  const Epoch* held = find_epoch(epoch);
+  return held == nullptr || held->synced[partition] >= through;
 }
 
 // --- acknowledgements ----------------------------------------------------------------------------

@@ -73,6 +73,10 @@ class ProducerCore {
   bool sync_due(Now now) const;
   std::vector<uint64_t> take_dirty(Now now);  // begins a sync
   void on_synced(bool ok, Now now);
+  // True when a sync that succeeded began after everything up to `through` was appended. After a
+  // failed one the next success counts: what the disk lost can then not be known, nor be waited
+  // for.
+  bool synced(uint64_t epoch, uint32_t partition, uint64_t through) const;
 
   // --- the other side ---
   void on_ack(const AckMessage& ack);
@@ -160,6 +164,8 @@ class ProducerCore {
     PerPartition last{};
     PerPartition base{};
     PerPartition dropped_through{};
+    PerPartition syncing{};  // last[] when the sync under way began
+    PerPartition synced{};   // and when the last one began that succeeded
     std::vector<GroupStart> starts;
     size_t segments = 0;
   };
