@@ -212,6 +212,12 @@ std::string encode_assignment_request(std::string_view prober) {
   return message.SerializeAsString();
 }
 
+Result<std::string> decode_assignment_request(std::string_view bytes) {
+  v1::AssignmentRequest message;
+  if (!parse(bytes, message)) return bad("assignment request", "bytes are no AssignmentRequest");
+  return message.prober();
+}
+
 std::vector<std::string> split_snapshot(std::string_view whole, Version version) {
   const uint64_t digest = digest_of(whole);
   const uint64_t id = snapshot_id(version, digest);

@@ -43,6 +43,7 @@ Result<Device> decode_device_change_reply(std::string_view bytes);
 
 // The body of the call assignment.snapshot.
 std::string encode_assignment_request(std::string_view prober);
+Result<std::string> decode_assignment_request(std::string_view bytes);
 
 // --- snapshots in parts -------------------------------------------------------------------------
 // catalogue/ and assign/<prober>/ carry a serialised Catalogue or Assignment cut into

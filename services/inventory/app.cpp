@@ -6,8 +6,7 @@
 #include "common/codec/device_codec.h"
 #include "common/observability/log.h"
 #include "common/runtime/clock.h"
-#include "gema/v1/call.pb.h"
-#include "gema/v1/inventory.pb.h"
+#include "services/inventory/io/messages.h"
 
 namespace gema::inventory {
 namespace {
@@ -64,8 +63,13 @@ void App::open_bus(Now now) {
   client_->subscribe(bus::heartbeat_prefix());
   calls_ = std::make_unique<bus::CallServer>(*client_, env_.instance);
   serve_calls();
-  heartbeat_ = std::make_unique<bus::Heartbeat>(
-      *client_, kName, now, [this](v1::Heartbeat& out) { fill_heartbeat(out); });
+  heartbeat_ = std::make_unique<bus::Heartbeat>(*client_, kName, now, [this](v1::Heartbeat& out) {
+    fill({.catalogue = have_inventory_ ? inventory_.version : Version{},
+          .assignments = assigner_.versions(),
+          .ready = env_.health.ready(),
+          .waiting_for = env_.health.waiting_for()},
+         out);
+  });
   const auto run = [](Job job) { return job(); };
   database_ = std::make_unique<runtime::Worker<Job, Continuation>>("database", kWorkerQueue, run);
   disk_ = std::make_unique<runtime::Worker<Job, Continuation>>("disk", kWorkerQueue, run);
@@ -89,11 +93,11 @@ void App::serve_calls() {
   calls_->handle("device.list", catalogue);
   calls_->handle("assignment.snapshot",
                  [this](const std::string& body, const bus::Responder& responder) {
-                   v1::AssignmentRequest request;
-                   if (!request.ParseFromString(body)) {
-                     responder.fail({Errc::kBadInput, "the body is no AssignmentRequest"});
+                   const auto prober = decode_assignment_request(body);
+                   if (!prober) {
+                     responder.fail(prober.error());
                    } else {
-                     responder.reply(encode_assignment(assigner_.assignment_of(request.prober())));
+                     responder.reply(encode_assignment(assigner_.assignment_of(*prober)));
                    }
                  });
   for (const char* method : {"device.create", "device.update", "device.delete"}) {
@@ -139,9 +143,8 @@ void App::drain_bus(Now now) {
 }
 
 void App::on_heartbeat(std::string_view process, std::string_view payload, Now now) {
-  v1::Heartbeat heartbeat;
-  if (!heartbeat.ParseFromArray(payload.data(), static_cast<int>(payload.size())) ||
-      heartbeat.process() != process) {
+  const auto heard = read_heartbeat(payload);
+  if (!heard || heard->process != process) {
     gauges_.count("heartbeats_invalid_total",
                   "Heartbeats that cannot be read or name another process.");
     return;
@@ -150,17 +153,15 @@ void App::on_heartbeat(std::string_view process, std::string_view payload, Now n
     perform(assigner_.on_own_heartbeat(now));
     return;
   }
-  note_version(from_proto(heartbeat.catalogue()), inventory_.version);
-  if (heartbeat.kind() != "prober") return;
-  const std::string name(process);
-  const Version held = from_proto(heartbeat.assignment());
-  note_version(held, assigner_.issued_version(name));
-  if (probers_heard_.size() < kProbersMax || probers_heard_.contains(name)) {
-    probers_heard_[name] =
-        heartbeat.location().empty() ? config_.default_location : heartbeat.location();
+  note_version(heard->catalogue, inventory_.version);
+  if (heard->kind != "prober") return;
+  note_version(heard->assignment, assigner_.issued_version(heard->process));
+  if (probers_heard_.size() < kProbersMax || probers_heard_.contains(heard->process)) {
+    probers_heard_[heard->process] =
+        heard->location.empty() ? config_.default_location : heard->location;
   }
-  perform(
-      assigner_.on_prober({.prober = name, .location = heartbeat.location(), .held = held}, now));
+  perform(assigner_.on_prober(
+      {.prober = heard->process, .location = heard->location, .held = heard->assignment}, now));
 }
 
 // Somebody holds a version that we never gave: our disk and database are older than what was
@@ -237,17 +238,6 @@ void App::refresh_health(Now now) {
   gauges_.set("changes_waiting", "Changes that wait for the database.",
               static_cast<double>(waiting_.size()));
   gauges_.set("database_ready", "1 while changes can be written.", database_ready_ ? 1 : 0);
-}
-
-void App::fill_heartbeat(v1::Heartbeat& heartbeat) {
-  if (have_inventory_) to_proto(inventory_.version, *heartbeat.mutable_catalogue());
-  for (const auto& [prober, version] : assigner_.versions()) {
-    v1::AssignmentVersion* out = heartbeat.add_assignments();
-    out->set_prober(prober);
-    to_proto(version, *out->mutable_version());
-  }
-  heartbeat.set_ready(env_.health.ready());
-  for (const std::string& thing : env_.health.waiting_for()) heartbeat.add_waiting_for(thing);
 }
 
 void App::stop() {

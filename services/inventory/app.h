@@ -17,6 +17,7 @@
 #include "common/bus/heartbeat.h"
 #include "common/runtime/service_main.h"
 #include "common/runtime/worker.h"
+#include "services/inventory/check_devices.h"
 #include "services/inventory/config.h"
 #include "services/inventory/core/assigner.h"
 #include "services/inventory/core/inventory.h"
@@ -63,7 +64,6 @@ class App {
   void perform(const AssignerEffects& effects);
   void keep_on_disk();
   void refresh_health(Now now);
-  void fill_heartbeat(v1::Heartbeat& heartbeat);
 
   // app_changes.cpp: the database and what changes the inventory
   Result<void> restore_from_disk(Now now);

@@ -6,9 +6,9 @@
 
 #include "common/codec/device_codec.h"
 #include "common/observability/log.h"
-#include "gema/v1/call.pb.h"
 #include "services/inventory/app.h"
 #include "services/inventory/io/devices_file_reader.h"
+#include "services/inventory/io/messages.h"
 
 namespace gema::inventory {
 namespace {
@@ -19,20 +19,6 @@ constexpr Duration kProbersEvery = 60s;  // last_seen_at in the table probers
 
 bool is_away(Errc code) {
   return code == Errc::kUnavailable || code == Errc::kTimeout || code == Errc::kRetryable;
-}
-
-std::string reload_reply(const Plan& plan) {
-  v1::DevicesReload reply;
-  reply.set_devices(static_cast<uint32_t>(plan.devices));
-  reply.set_created(
-      static_cast<uint32_t>(plan.count(Action::kCreated) + plan.count(Action::kRestored)));
-  reply.set_updated(static_cast<uint32_t>(plan.count(Action::kUpdated)));
-  reply.set_removed(static_cast<uint32_t>(plan.count(Action::kRemoved)));
-  reply.set_problem_count(static_cast<uint32_t>(plan.problems.size()));
-  for (size_t i = 0; i < std::min(plan.problems.size(), kProblemsShown); ++i) {
-    reply.add_problems(to_text(plan.problems[i]));
-  }
-  return reply.SerializeAsString();
 }
 
 void log_file(const std::string& path, const Plan& plan) {
@@ -98,7 +84,7 @@ void App::loaded(Result<Inventory> inventory, Now now) {
   if (!inventory) {
     if (!is_away(inventory.error().code)) {
       // As at the start: nothing good can come of going on (a newer schema, missing rights).
-      std::cerr << "gema-inventory: " << inventory.error().message << '\n' << std::flush;
+      std::cerr << "gema-inventory: " << inventory.error().message << '\n';
       ::_exit(2);
     }
     database_lost(inventory.error(), now);
@@ -248,7 +234,7 @@ void App::accept_reload(std::optional<bus::Responder> responder) {
     if (result) {
       gauges_.show_file(result->plan);
       log_file(config_.devices_file, result->plan);
-      if (responder) responder->reply(reload_reply(result->plan));
+      if (responder) responder->reply(encode_reload_reply(result->plan));
       return;
     }
     if (is_away(result.error().code)) reload_wanted_ = true;

@@ -2,7 +2,6 @@
 
 #include "common/runtime/service_main.h"
 #include "services/inventory/app.h"
-#include "services/inventory/check_devices.h"
 
 int main(int argc, char** argv) {
   if (argc >= 2 && std::string_view(argv[1]) == "--check-devices") {

@@ -1,7 +1,6 @@
 #include "services/inventory/core/address.h"
 
-// inet_pton and inet_ntop: text to bytes and back, no socket.
-#include <arpa/inet.h>  // lint: allow(core-includes) computes only
+#include <arpa/inet.h>  // lint: allow(core-includes) inet_pton and inet_ntop only compute
 #include <fmt/format.h>
 
 #include <algorithm>
