@@ -98,6 +98,18 @@ def test_a_directory_of_another_postgresql_is_refused(directory):
     refused(up("--data", directory, "--port", 0), "was made by PostgreSQL 9, and this machine has")
 
 
+@pytest.mark.parametrize("text,word", [
+    ("ip_address,hostname\n", "the file has no good line"),
+    ("hostname,os\na,b\n", "ip_address"),
+    ("\0\1\2", "not text"),
+])
+def test_a_devices_file_without_a_good_line_is_refused(directory, tmp_path, text, word):
+    file = tmp_path / "hosts.csv"
+    file.write_text(text)
+    refused(up("--data", directory, "--port", 0, "--devices", file), f"--devices {file}", word)
+    assert not (directory / "pg").exists()
+
+
 def test_all_wrong_settings_are_shown_at_once_and_nothing_starts(directory):
     directory.mkdir()
     (directory / "gema.yaml").write_text("prober:\n  no_such_key: 1\nlog:\n  level: chatty\nbrokre:\n  x: 1\n")
@@ -235,11 +247,11 @@ def test_ctrl_c_stops_everything_in_order(directory):
 
 def test_a_device_file_is_read_at_the_next_start_with_it(directory, tmp_path):
     devices = tmp_path / "d.csv"
-    devices.write_text("ip_address,hostname,interval_s\n127.0.0.1,one,1\n")
+    devices.write_text("ip_address,hostname,interval_s\n127.0.0.1,one,1\n300.0.0.1,bad,1\n")
+    directory.mkdir()
     stack = Stack(devices=devices, data=directory)
-    stack.data.mkdir(exist_ok=True)
     try:
-        stack.start()
+        assert f"left out: {devices}: line 3: address" in stack.start().stderr
         names = lambda: sorted(d["hostname"] for d in (stack.try_json("/api/v1/devices") or {}).get("devices", []))
         wait_for("one device", lambda: names() == ["one"], 20)
         stack.stop()

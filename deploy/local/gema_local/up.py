@@ -25,6 +25,7 @@ from gema_local.supervisor import Supervisor, unix_get  # noqa: E402
 
 READY_SECONDS = 120
 PROBERS_MAX = 64
+DEVICE_LINES_SHOWN = 10
 
 HELP = """\
 Starts Gema on this machine and shows what it sees. Installs what is missing (with sudo where you
@@ -246,12 +247,27 @@ def make_token(layout):
     return True
 
 
+def check_devices(path, name):
+    """Shows the bad lines, which are left out. Raises Refused when there is no good one."""
+    done = subprocess.run([str(BIN / "gema-inventory"), "--check-devices", str(path)], capture_output=True, text=True,
+                          check=False)
+    lines = [line.removeprefix("gema-inventory: ").replace(str(path), name) for line in done.stderr.splitlines()]
+    if done.returncode != 0:
+        raise Refused(f"--devices {lines[-1] if lines else name}")
+    for line in lines[:DEVICE_LINES_SHOWN]:
+        console.complain(f"left out: {line}")
+    if len(lines) > DEVICE_LINES_SHOWN:
+        console.complain(f"left out: {len(lines) - DEVICE_LINES_SHOWN} more lines "
+                         f"({BIN}/gema-inventory --check-devices {name} shows all)")
+
+
 def devices_setting(layout, given, first):
     """The devices file for inventory, or None: it goes on with what it has."""
     if given:
-        text, suffix, _name = given
+        text, suffix, name = given
         path = layout.imports / f"devices{suffix}"
         write_file(path, text.encode("utf-8", "surrogateescape"))
+        check_devices(path, name)
         return path
     if first:
         path = layout.imports / "devices.csv"
