@@ -1,11 +1,15 @@
 #include "common/runtime/service_main.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <fstream>
 #include <iostream>
 #include <sstream>
@@ -101,6 +105,23 @@ Result<void> make_directories(const Environment& environment) {
   return {};
 }
 
+// One process of a name in a data directory: two would share a spool, and the second would take the
+// first one's sockets over without a word. The kernel releases the lock with the process.
+Result<void> take_lock(const Environment& environment) {
+  const auto path = environment.common.run_dir() / (environment.instance + ".lock");
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) {
+    return Error{Errc::kPermanent,
+                 fmt::format("cannot open {}: {}", path.string(), std::strerror(errno))};
+  }
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    ::close(fd);
+    return Error{Errc::kPermanent, fmt::format("another {} runs here already (it holds {})",
+                                               environment.instance, path.string())};
+  }
+  return {};  // held until the process ends
+}
+
 int serve(const Options& options, const ServiceHooks& hooks, const config::Common& common) {
   const std::string instance = options.instance.empty() ? hooks.name : options.instance;
   obs::log_setup(instance, common.log_level);
@@ -108,12 +129,14 @@ int serve(const Options& options, const ServiceHooks& hooks, const config::Commo
   Loop loop;
   obs::Metrics metrics(hooks.name);
   obs::Health health;
+  health.set_waiting("start", "not started yet");  // or /readyz would say "ready" until start() ran
   const Environment environment{instance, common, loop, metrics, health};
   auto fail = [&](const Error& error) {
     std::cerr << fmt::format("gema-{}: {}\n", instance, error.message);
     return 2;
   };
   if (auto made = make_directories(environment); !made) return fail(made.error());
+  if (auto locked = take_lock(environment); !locked) return fail(locked.error());
   auto server = obs::HealthServer::start((common.run_dir() / (instance + ".http.sock")).string(),
                                          health, metrics);
   if (!server) return fail(server.error());
@@ -122,6 +145,7 @@ int serve(const Options& options, const ServiceHooks& hooks, const config::Commo
     hooks.stop();
     return fail(started.error());
   }
+  health.clear_waiting("start");
   loop.run([&](Now now) {
     (*server)->beat(now.mono);
     auto wakeup = hooks.turn(now);
