@@ -316,7 +316,10 @@ bool BusClient::receive(std::string& topic, std::string& payload) {
       continue;
     }
     const std::string_view head = frame.substr(0, nul);
-    if (frame.size() == nul + 1 && head == impl.echo_topic) continue;
+    if (frame.size() == nul + 1 && head == impl.echo_topic) {
+      ++impl.stats.echoes;
+      continue;
+    }
     topic.assign(head);
     payload.assign(frame.substr(nul + 1));
     ++impl.stats.received;

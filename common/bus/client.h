@@ -41,6 +41,7 @@ struct BusStats {
   uint64_t received = 0;
   uint64_t received_bytes = 0;
   uint64_t received_invalid = 0;    // not `topic NUL payload`, or multipart
+  uint64_t echoes = 0;              // of our own, heard; not in `received`
   uint64_t handshakes_refused = 0;  // by key (ZAP), by protocol or by time-out
   uint64_t disconnects = 0;
   uint64_t renewals = 0;  // times the sockets were made anew

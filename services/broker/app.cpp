@@ -3,9 +3,9 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <malloc.h>
+#include <poll.h>
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,7 +17,6 @@
 #include <iostream>
 
 #include "common/bus/topics.h"
-#include "gema/v1/inventory.pb.h"
 #include "services/broker/core/limits.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -79,32 +78,15 @@ App::App(Config config, const runtime::Environment& environment)
       environment_(environment),
       clients_path_((environment.common.keys_dir() / "clients.yaml").string()) {}
 
-App::~App() {
-  if (lock_ >= 0) ::close(lock_);
-}
-
-Result<void> App::take_lock() {
-  // libzmq removes an existing socket file before it binds: without this a second broker would
-  // quietly take the place of the first.
-  const std::string path = (environment_.common.run_dir() / "broker.lock").string();
-  lock_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (lock_ < 0) {
-    return Error{Errc::kPermanent, fmt::format("cannot open {}: {}", path, std::strerror(errno))};
-  }
-  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-    return Error{Errc::kPermanent, fmt::format("another broker runs here (it holds {})", path)};
-  }
-  return {};
-}
+App::~App() = default;
 
 Result<void> App::start() {
   if (config_.zap_domain.empty()) {
     return Error{Errc::kBadInput,
                  "broker.zap_domain is empty: libzmq would accept every key; refusing to start"};
   }
-  auto done = take_lock();
-  if (done) done = raise_limits(config_.connections_max, config_.memory_mib);
-  if (!done) return done;
+  auto raised = raise_limits(config_.connections_max, config_.memory_mib);
+  if (!raised) return raised;
   auto keys = bus::read_key_pair(environment_.common.keys_dir(), bus::kBrokerName);
   if (!keys) return keys.error();
   clients_stamp_ = stamp_of(clients_path_);
@@ -124,13 +106,28 @@ Result<void> App::start() {
   if (!forwarder) return forwarder.error();
   forwarder_ = std::move(*forwarder);
   for (const int fd : forwarder_->fds()) environment_.loop.add_fd(fd);
+  return open_ingress();
+}
+
+Result<void> App::open_ingress() {
+  // Subscribers come back first, or what publishers have kept for us would find nobody to go to.
+  // Waiting here, before the first turn, keeps a port in use an error of the start. Handshakes need
+  // no turn: libzmq's I/O thread and the ZAP handler do them.
   environment_.health.set_waiting("ingress", "subscribers get half a second to come back first");
+  ::poll(nullptr, 0, static_cast<int>(kSettle.count()));
+  auto bound = forwarder_->bind_ingress();
+  if (!bound) return bound;
+  environment_.health.clear_waiting("ingress");
+  for (const std::string& endpoint : forwarder_->bound_endpoints()) {
+    std::cout << endpoint << '\n';
+  }
+  std::cout.flush();
+  obs::log_info("forwarding", {{"clients", clients_->get()->clients().size()}});
   return {};
 }
 
 std::optional<MonoTime> App::turn(Now now) {
   if (!started_) started_ = now;
-  bind_ingress_when_settled(now);
   watch_allow_list(now);
   watch_memory(now);
   heartbeat(now);
@@ -140,27 +137,7 @@ std::optional<MonoTime> App::turn(Now now) {
       },
       [&](const char* socket, Verdict why) { complain(now, socket, to_string(why), ""); });
   if (more) return now.mono;
-  MonoTime next = std::min(allow_list_due_, heartbeat_due_);
-  if (!ingress_bound_) next = std::min(next, started_->mono + kSettle);
-  return std::min(next, memory_due_);
-}
-
-void App::bind_ingress_when_settled(Now now) {
-  if (ingress_bound_ || now.mono < started_->mono + kSettle) return;
-  ingress_bound_ = true;
-  auto bound = forwarder_->bind_ingress();
-  if (!bound) {
-    // Too late for exit code 2, but as final: a broker without ingress is of no use.
-    obs::log_error("stopping", {{"error", bound.error().message}});
-    environment_.health.set_waiting("ingress", bound.error().message);
-    environment_.loop.stop();
-    return;
-  }
-  environment_.health.clear_waiting("ingress");
-  for (const std::string& endpoint : forwarder_->bound_endpoints()) {
-    std::cout << endpoint << '\n' << std::flush;
-  }
-  obs::log_info("forwarding", {{"clients", clients_->get()->clients().size()}});
+  return std::min({allow_list_due_, heartbeat_due_, memory_due_});
 }
 
 void App::watch_allow_list(Now now) {
@@ -204,13 +181,7 @@ void App::watch_memory(Now now) {
 void App::heartbeat(Now now) {
   if (now.mono < heartbeat_due_) return;
   heartbeat_due_ = now.mono + 1s;
-  v1::Heartbeat message;
-  message.set_process(environment_.instance);
-  message.set_kind(kName);
-  message.set_at_us(unix_us(now.wall));
-  message.set_started_at_us(unix_us(started_->wall));
-  message.set_ready(environment_.health.ready());
-  forwarder_->publish(bus::heartbeat_topic(environment_.instance), message.SerializeAsString());
+  forwarder_->publish_heartbeat(environment_.instance, started_->wall, now.wall);
 }
 
 void App::complain(Now now, std::string_view who, std::string_view what, std::string_view topic) {

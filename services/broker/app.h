@@ -29,8 +29,7 @@ struct App {
   void stop();
 
  private:
-  Result<void> take_lock();
-  void bind_ingress_when_settled(Now now);
+  Result<void> open_ingress();
   void watch_allow_list(Now now);
   void watch_memory(Now now);
   void heartbeat(Now now);
@@ -39,13 +38,11 @@ struct App {
   const Config config_;
   const runtime::Environment environment_;
   std::string clients_path_;
-  int lock_ = -1;
   std::unique_ptr<SharedAllowList> clients_;
   std::unique_ptr<Forwarder> forwarder_;
   std::string clients_stamp_;  // identity of the file last looked at
 
   std::optional<Now> started_;
-  bool ingress_bound_ = false;
   MonoTime allow_list_due_{};
   MonoTime memory_due_{};
   MonoTime cut_again_at_{};

@@ -27,8 +27,9 @@ inline constexpr size_t kMessagesPerTurn = 500;
 inline constexpr int kListenBacklog = 256;
 
 // --- the loop ---
-inline constexpr Duration kSettle = 500ms;  // from binding egress to binding ingress: so long
-                                            // subscribers have to come back first
+inline constexpr std::chrono::milliseconds kSettle =
+    500ms;  // from binding egress to binding ingress: so long
+            // subscribers have to come back first
 inline constexpr Duration kAllowListPollEvery = 1s;  // has keys/clients.yaml changed?
 inline constexpr Duration kMemoryCheckEvery = 100ms;
 inline constexpr Duration kMemoryCutAgainAfter = 1s;  // libzmq needs a moment to let go

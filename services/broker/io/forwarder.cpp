@@ -13,6 +13,7 @@
 #include "common/base/assert.h"
 #include "common/bus/limits.h"
 #include "common/bus/secure_socket.h"
+#include "gema/v1/inventory.pb.h"
 #include "services/broker/core/limits.h"
 #include "services/broker/io/zap_handler.h"
 
@@ -323,10 +324,16 @@ bool Forwarder::turn(const OnRefused& on_refused, const OnCut& on_cut) {
   return impl_->take_messages(on_refused) || more;
 }
 
-void Forwarder::publish(std::string_view topic, std::string_view payload) {
-  std::string frame(topic);
+void Forwarder::publish_heartbeat(const std::string& process, WallTime started, WallTime now) {
+  v1::Heartbeat heartbeat;
+  heartbeat.set_process(process);
+  heartbeat.set_kind(std::string(bus::kBrokerName));
+  heartbeat.set_at_us(unix_us(now));
+  heartbeat.set_started_at_us(unix_us(started));
+  heartbeat.set_ready(true);
+  std::string frame = bus::heartbeat_topic(process);
   frame += '\0';
-  frame += payload;
+  frame += heartbeat.SerializeAsString();
   zmq_send(impl_->inner.socket.handle(), frame.data(), frame.size(), ZMQ_DONTWAIT);
 }
 

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "common/base/result.h"
+#include "common/base/time.h"
 #include "common/bus/keys.h"
 #include "common/observability/metrics.h"
 #include "services/broker/core/connections.h"
@@ -56,8 +57,8 @@ class Forwarder {
   // Everything that waits, up to the bounds of a turn. Returns: is there more?
   bool turn(const OnRefused& on_refused, const OnCut& on_cut);
 
-  // A message of the broker's own, to the inner role.
-  void publish(std::string_view topic, std::string_view payload);
+  // The broker's own v1::Heartbeat, to the inner role.
+  void publish_heartbeat(const std::string& process, WallTime started, WallTime now);
 
   // After the allow-list has changed: subscribers whose key has gone or changed its role are cut.
   // (A publisher's messages are refused one by one.)
