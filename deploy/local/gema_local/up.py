@@ -24,6 +24,7 @@ from gema_local.layout import BIN, ROOT, Layout, Refused  # noqa: E402
 from gema_local.supervisor import Supervisor, unix_get  # noqa: E402
 
 READY_SECONDS = 120
+STARTS_MAX = 6  # of one process, until all are ready
 PROBERS_MAX = 64
 DEVICE_LINES_SHOWN = 10
 
@@ -344,8 +345,9 @@ def wait_until_ready(layout, programs, port, daemon):
         try:
             for name, info in supervisor.processes().items():
                 starts.setdefault(name, set()).add(info["start"])
-                # Exit status 2 is a start that cannot work (service_main.h): no use in trying on.
-                if name in waiting and info["exitstatus"] == 2 and len(starts[name]) > 2:
+                # Exit status 2 of ours is a start that cannot work (service_main.h): no use in trying on.
+                final = name in waiting and info["exitstatus"] == 2 and len(starts[name]) > 2
+                if final or len(starts[name]) > STARTS_MAX:
                     raise StartFailed(f"{name} does not start:\n  " + "\n  ".join(tail(layout.log / f"{name}.log")))
         except OSError:
             pass
