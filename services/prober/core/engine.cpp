@@ -120,8 +120,14 @@ void Engine::send_next(uint32_t index, MonoTime now) {
 void Engine::on_sent(std::span<const Sent> sent) {
   for (const Sent& s : sent) {
     Check& c = check(s.check);
-    GEMA_ASSERT(c.generation == s.generation && s.ordinal + 1 == c.handed);
+    const bool in_flight = c.state == State::kTrain || c.state == State::kBurst;
+    if (!in_flight || c.generation != s.generation) {  // an answer ended the burst meanwhile
+      stats_.sent += s.status == SendStatus::kSent ? 1 : 0;
+      continue;
+    }
+    GEMA_ASSERT(s.ordinal + 1 == c.handed);
     Echo& e = echo(c, s.ordinal);
+    GEMA_ASSERT(e.pending && e.sent_ns == 0);
     switch (s.status) {
       case SendStatus::kSent:
         e.sent_ns = ns(s.at);

@@ -11,10 +11,10 @@
 // check that could not be sent is not measured, with the reason. Results wait until all earlier
 // slots of their device have theirs.
 //
-// Every Send taken from sends() must be reported by on_sent() before any other call. Invariant: of
-// every slot in (the device's start, scheduled_until_ms()] exactly one of these holds: it has left
-// in a result, it is in the device's queue, it was counted in Stats::slots_dropped. Allocates only
-// while tables grow. One thread.
+// Every Send taken from sends() must be reported by on_sent() before anything but on_answers() is
+// called. Invariant: of every slot in (the device's start, scheduled_until_ms()] exactly one of
+// these holds: it has left in a result, it is in the device's queue, it was counted in
+// Stats::slots_dropped. Allocates only while tables grow. One thread.
 #pragma once
 
 #include <array>
@@ -157,6 +157,8 @@ class Engine {
   void set_since_ms(DeviceId device, int64_t since_ms);
   // Unfinished schedules that ended; forgets those whose slots all left (until <= done_until).
   const std::vector<Leaving>& leaving(int64_t done_until_ms);
+  // Restores one after a start; what it owes comes by add_missed().
+  void add_leaving(const Leaving& leaving) { leaving_.push_back(leaving); }
   uint32_t devices() const { return active_; }
 
   // --- what happens ---

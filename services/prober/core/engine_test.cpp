@@ -376,6 +376,33 @@ TEST(Engine, BurstEchoesAreASpacingApartAndBelongToTheirSlot) {
   EXPECT_EQ(rig.results[1].front().due_ms, due);
 }
 
+TEST(Engine, AnAnswerMayEndABurstWhoseNextEchoIsJustBeingSent) {
+  Rig rig;
+  rig.engine.assign({{target(1, 5000, 1000)}}, 3);
+  std::vector<Send> burst;
+  rig.network = [&](DeviceId, const Send& s, int64_t) {
+    if (s.burst) burst.push_back(s);
+    return lost();
+  };
+  while (burst.empty()) rig.run(1ms);
+  const MonoTime later = rig.now() + 104ms;
+  rig.engine.expire(later);
+  ASSERT_EQ(rig.engine.sends().size(), 1U);
+  const Send second = rig.engine.sends()[0];
+  rig.engine.sends().clear();
+  rig.engine.on_answers({{{.check = burst[0].check,
+                           .generation = burst[0].generation,
+                           .ordinal = burst[0].ordinal,
+                           .burst = true,
+                           .at = later}}},
+                        later);
+  rig.engine.on_sent(
+      {{{second.check, second.generation, second.ordinal, SendStatus::kSent, later}}});
+  EXPECT_EQ(rig.engine.stats().answered, 1U);
+  EXPECT_EQ(rig.engine.checks_in_flight(), 0U);
+  EXPECT_FALSE(rig.engine.awaits_answers());
+}
+
 TEST(Engine, WithoutBurstsAFailedCheckIsFailedAtOnce) {
   Rig rig({.burst_count = 0});
   rig.engine.assign({{target(1, 5000, 1000)}}, 3);

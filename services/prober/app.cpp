@@ -1,0 +1,333 @@
+#include "services/prober/app.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/bus/topics.h"
+#include "common/observability/log.h"
+#include "common/runtime/clock.h"
+#include "services/prober/core/limits.h"
+#include "services/prober/io/privileges.h"
+
+namespace gema::prober {
+namespace {
+
+// A turn this much later than asked for means that the process did not run.
+constexpr Duration kPauseMin = 200ms;
+// How long messages of the bus may wait.
+constexpr Duration kBusEvery = 20ms;
+
+// Filled by main() before the App exists.
+Result<std::unique_ptr<IcmpSockets>>& opened_sockets() {
+  static Result<std::unique_ptr<IcmpSockets>> sockets =
+      Error{Errc::kPermanent, "the ICMP sockets were not opened at start"};
+  return sockets;
+}
+
+uint32_t difference(uint64_t total, uint32_t& reported) {
+  const auto more = static_cast<uint32_t>(total - reported);  // totals modulo 2^32
+  reported = static_cast<uint32_t>(total);
+  return more;
+}
+
+}  // namespace
+
+void App::open_sockets() {
+  opened_sockets() = IcmpSockets::open();
+  if (const auto dropped = drop_capabilities(); !dropped && opened_sockets()) {
+    opened_sockets() = dropped.error();
+  }
+}
+
+App::App(Config config, const runtime::Environment& environment)
+    : config_(std::move(config)), environment_(environment), metrics_(environment.metrics) {}
+
+App::~App() = default;
+
+Result<void> App::start() {
+  if (!opened_sockets()) return opened_sockets().error();
+  sockets_ = std::move(*opened_sockets());
+  const Now now = runtime::read_clock();
+  if (auto opened = open_spool(now); !opened) return opened;
+  clock_ = std::make_unique<SlotClock>(now);
+  engine_ = std::make_unique<Engine>(EngineConfig{.burst_count = config_.burst_count,
+                                                  .burst_spacing = config_.burst_spacing,
+                                                  .checks_max = sockets_->checks_max()},
+                                     *clock_, now.mono);
+  resolver_ = std::make_unique<Resolver>(sockets_->has(4), sockets_->has(6));
+  assignments_ = std::make_unique<Assignments>(
+      environment_.instance, environment_.state_dir() / "assignment.pb", *engine_, *resolver_);
+  auto schedules = assignments_->restore();
+  if (!schedules) {
+    obs::log_error("kept assignment ignored", {{"why", schedules.error().message}});
+  } else {
+    report_missed_slots(*schedules, now);
+  }
+  if (!assignments_->any()) {
+    environment_.health.set_waiting("assignment", "inventory has not sent one yet");
+  }
+  if (auto opened = open_bus(now); !opened) return opened;
+  environment_.loop.add_fd(resolver_->fd());
+  obs::log_info("probing", {{"sockets", sockets_->describe()}, {"devices", engine_->devices()}});
+  flush_due_ = now.mono + config_.flush;
+  return {};
+}
+
+Result<void> App::open_spool(Now now) {
+  auto producer = stream::Producer::open({.dir = environment_.spool_dir(),
+                                          .stream = "ping",
+                                          .name = environment_.instance,
+                                          .groups = {"recorder", "timeout-tracker"},
+                                          .bytes_max = config_.spool_bytes_max},
+                                         now);
+  if (!producer) return producer.error();
+  producer_ = std::move(*producer);
+  spooler_ = std::make_unique<Spooler>(*producer_, environment_.state_dir() / "mark.pb");
+  return {};
+}
+
+Result<void> App::open_bus(Now now) {
+  auto bus = bus::BusClient::open({.ingress = environment_.common.ingress_endpoint(),
+                                   .egress = environment_.common.edge_endpoint(),
+                                   .keys_dir = environment_.common.keys_dir(),
+                                   .name = environment_.instance});
+  if (!bus) return bus.error();
+  bus_ = std::move(*bus);
+  bus_->subscribe(bus::assign_topic(environment_.instance));
+  for (const std::string& prefix : producer_->subscriptions()) bus_->subscribe(prefix);
+  environment_.loop.add_fd(bus_->fd(), [this](Now) { bus_readable_ = true; });
+  environment_.health.set_waiting("broker", "not connected yet");
+  heartbeat_ = std::make_unique<bus::Heartbeat>(*bus_, kName, now, [this](auto& message) {
+    message.set_location(config_.location);
+    message.mutable_assignment()->set_generation(assignments_->version().generation);
+    message.mutable_assignment()->set_number(assignments_->version().number);
+    message.set_ready(environment_.health.ready());
+    for (const auto& what : environment_.health.waiting_for()) message.add_waiting_for(what);
+  });
+  return {};
+}
+
+void App::report_missed_slots(const std::vector<KeptSchedule>& schedules, Now now) {
+  const auto past = spooler_->read_past();
+  if (!past) {
+    obs::log_error("spool not read back; slots before this start are not reported",
+                   {{"why", past.error().message}});
+    return;
+  }
+  const CatchUp plan =
+      plan_catch_up(schedules, past->done_until_ms, past->last_slot, clock_->slot_ms(now.mono));
+  engine_->add_missed(plan.runs);
+  if (plan.slots + plan.left_out == 0) return;
+  obs::log_info("slots were missed while not running",
+                {{"reported", plan.slots}, {"older_left_out", plan.left_out}});
+}
+
+std::optional<MonoTime> App::turn(Now now) {
+  now = check_clock(now);
+  note_pause(now);
+  resolver_->tick(now.mono, resolved_);
+  for (const Resolved& r : resolved_) engine_->set_address(r.device, r.address);
+  resolved_.clear();
+
+  // Answers before timers: what has arrived must not time out, however long we were stopped.
+  const bool drained = drain(now);
+  if (drained) engine_->expire(now.mono);
+  send(now);  // what the timers want first, so that nothing is handed out twice
+  engine_->start_due(now.mono);
+  send(now);
+
+  flush(now);
+  if (bus_readable_ || now.mono >= bus_due_) use_bus(now);
+  if (now.mono >= second_due_) each_second(now);
+  wanted_ = next_wakeup(now, drained);
+  return wanted_;
+}
+
+// --- clock --------------------------------------------------------------------------------------
+
+Now App::check_clock(Now now) {
+  ClockEvent event = clock_->on_reading(now);
+  for (int i = 0; i < 4 && clock_->wants_second_reading(); ++i) {
+    now = runtime::read_clock();
+    event = clock_->on_reading(now);
+  }
+  if (event != ClockEvent::kNone) on_clock_event(event, now);
+  return now;
+}
+
+void App::on_clock_event(ClockEvent event, Now now) {
+  obs::log_warn("the wall clock was set",
+                {{"error_ms", clock_->error() / 1ms}, {"step", event == ClockEvent::kStepped}});
+  if (event == ClockEvent::kWallStepped) {
+    ++wall_steps_;
+    engine_->on_wall_step();
+    return;
+  }
+  ++clock_steps_;
+  // What was in flight belongs to the old epoch; its slots are told before the new one begins.
+  engine_->on_wall_step();
+  take_results(now);
+  if (const auto begun = producer_->clock_stepped(now); !begun) {
+    obs::log_error("no new epoch after the clock step", {{"why", begun.error().message}});
+  }
+  spooler_->forget_marks();
+  engine_->on_clock_step(now.mono);
+}
+
+void App::note_pause(Now now) {
+  if (wanted_ == MonoTime{} || now.mono - wanted_ < kPauseMin) return;
+  const auto ms =
+      static_cast<uint32_t>(std::min<int64_t>((now.mono - wanted_) / 1ms, 0xffffffff - paused_ms_));
+  paused_ms_ += ms;
+  paused_ms_total_ += ms;
+  obs::log_warn("this process did not run", {{"ms", ms}});
+}
+
+// --- packets ------------------------------------------------------------------------------------
+
+bool App::drain(Now now) {
+  if (!engine_->awaits_answers() && now.mono < read_due_) return true;
+  answers_.clear();
+  const bool empty = sockets_->receive(*clock_, kDrainMax, answers_);
+  read_due_ = now.mono + kReceivePollMax;
+  engine_->on_answers(answers_, now.mono);
+  return empty;
+}
+
+void App::send(Now now) {
+  while (!engine_->sends().empty()) {
+    last_send_ = now.mono;
+    sends_.clear();
+    std::swap(sends_, engine_->sends());
+    for (size_t i = 0; i < sends_.size(); i += kSendsBetweenDrains) {
+      const std::span<const Send> some =
+          std::span(sends_).subspan(i, std::min(kSendsBetweenDrains, sends_.size() - i));
+      sent_.clear();
+      sockets_->send(some, sent_);
+      engine_->on_sent(sent_);
+      if (i + kSendsBetweenDrains < sends_.size()) drain(now);
+    }
+  }
+}
+
+// --- results ------------------------------------------------------------------------------------
+
+void App::flush(Now now) {
+  if (now.mono < flush_due_) return;
+  flush_due_ = std::max(flush_due_ + config_.flush, now.mono);
+  spooler_->retry(now);
+  engine_->release_missed(kMissedPerFlush);
+  take_results(now);
+  if (spooler_->last_error() != append_error_logged_) {
+    append_error_logged_ = spooler_->last_error();
+    obs::log_error("the spool refuses records", {{"why", append_error_logged_}});
+  }
+  bus_due_ = now.mono;
+}
+
+void App::take_results(Now now) {
+  if (!engine_->has_results()) return;
+  const ProberHealth health{
+      .lag_max_us = engine_->take_lag_max_us(),
+      .send_errors = difference(engine_->stats().send_errors, reported_.send_errors),
+      .socket_drops = difference(sockets_->stats().drops, reported_.socket_drops),
+      .missed_slots = difference(engine_->stats().slots_missed, reported_.missed_slots),
+      .paused_ms = std::exchange(paused_ms_, 0)};
+  engine_->take_results([&](uint32_t partition, PingResults& results) {
+    results.location = config_.location;
+    results.health = health;
+    spooler_->append(partition, results, now);
+  });
+}
+
+// --- bus ----------------------------------------------------------------------------------------
+
+void App::use_bus(Now now) {
+  bus_readable_ = false;
+  const std::string assign = bus::assign_topic(environment_.instance);
+  while (bus_->receive(topic_, payload_)) {
+    if (topic_ != assign) {
+      producer_->on_message(topic_, payload_, now);
+      continue;
+    }
+    const auto taken = assignments_->on_part(payload_);
+    if (!taken) {
+      ++assignments_refused_;
+      obs::log_warn("assignment refused", {{"why", taken.error().message}});
+    } else if (*taken) {
+      environment_.health.clear_waiting("assignment");
+    }
+  }
+  producer_->tick(now);
+  for (const stream::Outgoing& message : producer_->take_outgoing(now)) {
+    bus_->publish(message.topic, message.payload);
+  }
+  bus_due_ = std::min({now.mono + kBusEvery * 10, bus_->tick(now), heartbeat_->tick(now)});
+  if (const auto at = producer_->next_wakeup()) bus_due_ = std::min(bus_due_, *at);
+  bus_due_ = std::max(bus_due_, now.mono + kBusEvery);
+}
+
+void App::each_second(Now now) {
+  second_due_ = now.mono + 1s;
+  take_results(now);
+  if (spooler_->up_to_date()) {
+    spooler_->mark(engine_->done_until_ms(), engine_->scheduled_until_ms());
+  }
+  if (bus_->connected()) {
+    environment_.health.clear_waiting("broker");
+  } else {
+    environment_.health.set_waiting("broker", bus_->why_not_connected());
+  }
+  for (const stream::ProducerEvent& event : producer_->take_events()) {
+    obs::log_warn("spool", {{"event", event.text}, {"epoch", event.epoch}});
+  }
+  metrics_.update({.engine = *engine_,
+                   .sockets = sockets_->stats(),
+                   .spool = producer_->stats(),
+                   .bus = bus_->stats(),
+                   .devices_refused = assignments_->refused_devices(),
+                   .names = resolver_->names(),
+                   .names_unresolved = resolver_->unresolved(),
+                   .resolve_failures = resolver_->failures(),
+                   .records_waiting = spooler_->waiting(),
+                   .records_dropped = spooler_->records_dropped(),
+                   .append_errors = spooler_->append_errors(),
+                   .clock_steps = clock_steps_,
+                   .wall_steps = wall_steps_,
+                   .paused_ms = paused_ms_total_,
+                   .assignments_refused = assignments_refused_,
+                   .clock_error_seconds = static_cast<double>(clock_->error().count()) / 1e9});
+}
+
+MonoTime App::next_wakeup(Now now, bool drained) {
+  if (!drained) return now.mono;
+  MonoTime next = std::min({flush_due_, bus_due_, second_due_});
+  if (const auto at = resolver_->next_wakeup()) next = std::min(next, *at);
+  // Dense slots are sent in batches; a lone one is sent at its time.
+  if (const auto at = engine_->next_wakeup()) {
+    next = std::min(next, std::max(*at, last_send_ + kSendQuantum));
+  }
+  if (engine_->awaits_answers()) {
+    const Duration since = (now.mono - last_send_) / 2;
+    next = std::min(next, now.mono + std::clamp(since, kReceivePollMin, kReceivePollMax));
+  }
+  return next;
+}
+
+void App::stop() {
+  if (!spooler_ || !bus_) return;
+  const Now now = runtime::read_clock();
+  drain(now);
+  spooler_->retry(now);
+  take_results(now);
+  // Slots in flight leave no record: the next start reports them, as it does after a kill -9.
+  const auto closed = producer_->close_cleanly(now);
+  if (!closed) {
+    obs::log_error("spool not closed cleanly", {{"why", closed.error().message}});
+  } else if (spooler_->up_to_date()) {
+    spooler_->mark_finally(engine_->done_until_ms(), engine_->scheduled_until_ms());
+  }
+}
+
+}  // namespace gema::prober

@@ -1,0 +1,23 @@
+// The prober's section of gema.yaml. What to check comes from inventory, not from here.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "common/config/spec.h"
+#include "common/domain/catalogue.h"
+
+namespace gema::prober {
+
+struct Config {
+  std::string location = kDefaultLocation;
+  uint32_t burst_count = 4;
+  std::chrono::milliseconds burst_spacing{100};
+  std::chrono::milliseconds flush{200};
+  uint64_t spool_bytes_max = 512ULL << 20;
+
+  static void describe(config::Spec& spec, Config& config);
+};
+
+}  // namespace gema::prober
