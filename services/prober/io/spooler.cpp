@@ -29,7 +29,7 @@ Result<Spooler::Past> Spooler::read_past() {
     }
   }
   PingResults results;
-  const auto read = producer_.read_after(position, [&](const stream::Producer::Spooled& record) {
+  const auto read = producer_.read_after(position, [&](const stream::Spooled& record) {
     if (record.part || !decode_ping(record.payload, results)) return true;  // not of ours
     for (size_t i = 0; i < results.size(); ++i) {
       past.last_slot[results.device[i]] = results.due_ms[i];  // in slot order per device

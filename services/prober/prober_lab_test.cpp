@@ -1,0 +1,447 @@
+// The prober as a process, in a network of its own (tests/lab): what stands in its spool afterwards
+// must be exactly right. Runs itself again inside a lab; where none can be made it is skipped.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "common/bus/calls.h"
+#include "common/bus/client.h"
+#include "common/bus/topics.h"
+#include "common/codec/device_codec.h"
+#include "common/codec/ping_codec.h"
+#include "common/runtime/clock.h"
+#include "common/stream/producer.h"
+#include "services/prober/io/state_files.h"
+#include "tests/support/child_process.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/wait_until.h"
+
+namespace gema::prober {
+namespace {
+
+using gema::testing::ChildProcess;
+using gema::testing::TempDir;
+using gema::testing::wait_until;
+using namespace std::chrono_literals;
+
+std::filesystem::path bin_dir() {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path();
+}
+
+std::string v4(uint32_t n) {  // 198.18.0.1 and on
+  const uint32_t a = 0xc6120000 + n;
+  return std::to_string(a >> 24) + "." + std::to_string(a >> 16 & 255) + "." +
+         std::to_string(a >> 8 & 255) + "." + std::to_string(a & 255);
+}
+std::string v6(uint32_t n) {
+  std::ostringstream text;
+  text << "2001:db8:2::" << std::hex << 0x1000 + n;
+  return text.str();
+}
+
+void lab(const std::string& verb, const std::vector<std::string>& targets) {
+  std::vector<std::string> command{GEMA_LAB_TOOL, verb};
+  command.insert(command.end(), targets.begin(), targets.end());
+  testing::run_or_throw({.command = command});
+}
+
+struct Row {
+  int64_t due_ms;
+  uint32_t interval_ms;
+  Verdict verdict;
+  Reason reason;
+  std::vector<EchoOutcome> echoes;
+  std::vector<uint32_t> rtt_us;
+};
+using Rows = std::map<DeviceId, std::vector<Row>>;
+
+// One data directory with a prober in it.
+class Site {
+ public:
+  Site() {
+    for (const char* name : {"run", "state/prober-1", "spool/prober-1"}) {
+      std::filesystem::create_directories(dir_ / name);
+    }
+    testing::run_or_throw(
+        {.command = {(bin_dir() / "gema-broker").string(), "--make-keys", dir_.path().string(),
+                     "--client", "prober-1", "--client", "inventory"}});
+  }
+
+  AssignedDevice& add(DeviceId id, std::string address) {
+    assignment_.devices.push_back(
+        {.id = id, .address = std::move(address), .interval_ms = 1000, .timeout_ms = 500});
+    return assignment_.devices.back();
+  }
+
+  // As if inventory had assigned it to an earlier run.
+  void keep_assignment() {
+    assignment_.version = {1, 1};
+    assignment_.prober = "prober-1";
+    assignment_.location = "default";
+    KeptAssignment kept{.assignment = assignment_};
+    kept.since_ms.assign(assignment_.devices.size(), unix_ms(runtime::read_clock().wall));
+    ASSERT_TRUE(write_assignment(dir_ / "state/prober-1/assignment.pb", kept));
+  }
+
+  void start(std::vector<std::string> before = {}) {
+    std::vector<std::string> command = std::move(before);
+    for (const std::string& word :
+         {(bin_dir() / "gema-prober").string(), std::string("--data-dir"), dir_.path().string(),
+          std::string("--instance"), std::string("prober-1")}) {
+      command.push_back(word);
+    }
+    prober = ChildProcess({.command = command, .log = dir_ / "log"});
+  }
+  std::string log() const {
+    std::ifstream file(dir_ / "log");
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+  }
+  bool wait_probing(int times = 1) {
+    return wait_until([&] {
+      const std::string text = log();
+      int n = 0;
+      for (size_t at = 0; (at = text.find(" probing sockets=", at)) != std::string::npos; ++at) ++n;
+      return n >= times;
+    });
+  }
+  void stop() {
+    prober.signal(SIGTERM);
+    EXPECT_EQ(prober.wait(), 0) << log();
+  }
+  void kill9() {
+    prober.signal(SIGKILL);
+    prober.wait();
+  }
+
+  // Everything in the spool, checked for what holds always: a slot once, in order, without a hole.
+  // Requires: the prober has ended.
+  Rows rows() {
+    Rows rows;
+    const Now now = runtime::read_clock();
+    auto producer = stream::Producer::open({.dir = dir_ / "spool/prober-1",
+                                            .stream = "ping",
+                                            .name = "prober-1",
+                                            .groups = {"recorder", "timeout-tracker"}},
+                                           now);
+    EXPECT_TRUE(producer) << producer.error().message;
+    PingResults r;
+    const auto read = (*producer)->read_after({}, [&](const stream::Spooled& record) {
+      EXPECT_TRUE(decode_ping(record.payload, r));
+      for (size_t i = 0; i < r.size(); ++i) {
+        EXPECT_EQ(record.key.partition, partition_of(r.device[i]));
+        EXPECT_TRUE(is_slot(r.device[i], r.interval_ms[i], r.due_ms[i]));
+        Row row{r.due_ms[i], r.interval_ms[i], r.verdict[i], r.reason[i], {}, {}};
+        for (uint32_t e = r.echo_begin[i]; e < r.echo_begin[i + 1]; ++e) {
+          row.echoes.push_back(r.echo_outcome[e]);
+          row.rtt_us.push_back(r.echo_rtt_us[e]);
+        }
+        auto& of_device = rows[r.device[i]];
+        if (!of_device.empty()) {
+          EXPECT_EQ(row.due_ms - of_device.back().due_ms, row.interval_ms)
+              << "device " << r.device[i] << ": slot twice, missing or out of order";
+        }
+        of_device.push_back(std::move(row));
+      }
+      return true;
+    });
+    EXPECT_TRUE(read);
+    return rows;
+  }
+
+  const TempDir& dir() const { return dir_; }
+  const Assignment& assignment() const { return assignment_; }
+  ChildProcess prober;
+
+ private:
+  TempDir dir_;
+  Assignment assignment_;
+};
+
+void pass(Duration length) {  // lets a real network run; nothing is asserted about its length
+  const MonoTime until = runtime::read_clock().mono + length;
+  wait_until([&] { return runtime::read_clock().mono >= until; }, 60s);
+}
+
+size_t count(const std::vector<Row>& rows, Verdict verdict) {
+  return static_cast<size_t>(
+      std::count_if(rows.begin(), rows.end(), [&](const Row& r) { return r.verdict == verdict; }));
+}
+
+TEST(ProberInTheLab, TellsAnsweringSilentAndUnreachableDevicesApartExactly) {
+  Site site;
+  std::set<DeviceId> silent, unreachable;
+  std::vector<std::string> silent_addresses, unreachable_addresses;
+  for (DeviceId id = 1; id <= 1200; ++id) {
+    const auto n = static_cast<uint32_t>(id);
+    const std::string address = id <= 1000 ? v4(n) : v6(n);
+    site.add(id, address);
+    if (id % 20 == 0) {
+      silent.insert(id);
+      silent_addresses.push_back(address);
+    } else if (id % 50 == 1) {
+      unreachable.insert(id);
+      unreachable_addresses.push_back(address);
+    }
+  }
+  lab("silence", silent_addresses);
+  lab("unreachable", unreachable_addresses);
+  site.keep_assignment();
+  site.start();
+  ASSERT_TRUE(site.wait_probing()) << site.log();
+  pass(8s);
+  site.stop();
+  lab("answer", silent_addresses);
+  const Rows rows = site.rows();
+  ASSERT_EQ(rows.size(), 1200U);
+  for (const auto& [id, of_device] : rows) {
+    SCOPED_TRACE(::testing::Message() << "device " << id);
+    EXPECT_GE(of_device.size(), 5U);
+    for (const Row& row : of_device) {
+      if (row.reason == Reason::kNotRunning) continue;  // between keep_assignment() and start
+      ASSERT_EQ(row.echoes.size(), 1U) << to_string(row.reason);
+      if (silent.contains(id)) {
+        EXPECT_EQ(row.verdict, Verdict::kFailed);
+        EXPECT_EQ(row.reason, Reason::kTimeout);
+      } else if (unreachable.contains(id)) {
+        EXPECT_EQ(row.verdict, Verdict::kFailed);
+        EXPECT_EQ(row.reason, Reason::kUnreachable);
+      } else {
+        EXPECT_EQ(row.verdict, Verdict::kAnswered);
+        EXPECT_EQ(row.reason, Reason::kNone);
+        EXPECT_GT(row.rtt_us[0], 0U);
+      }
+    }
+  }
+}
+
+TEST(ProberInTheLab, AStopOfFiveSecondsMakesNoFalseTimeout) {
+  Site site;
+  for (DeviceId id = 1; id <= 1000; ++id) site.add(id, v4(2000 + static_cast<uint32_t>(id)));
+  site.keep_assignment();
+  site.start();
+  ASSERT_TRUE(site.wait_probing()) << site.log();
+  pass(2s);
+  site.prober.signal(SIGSTOP);
+  pass(5s);
+  site.prober.signal(SIGCONT);
+  pass(3s);
+  site.stop();
+  size_t late = 0;
+  for (const auto& [id, of_device] : site.rows()) {
+    EXPECT_EQ(count(of_device, Verdict::kFailed), 0U) << id;
+    for (const Row& row : of_device) late += row.reason == Reason::kLate ? 1 : 0;
+  }
+  EXPECT_GE(late, 4000U);
+  EXPECT_NE(site.log().find("did not run"), std::string::npos);
+}
+
+TEST(ProberInTheLab, AfterKillNineEverySlotIsThereOnceOrNotMeasuredBecauseItDidNotRun) {
+  Site site;
+  std::vector<std::string> silent;
+  for (DeviceId id = 1; id <= 500; ++id) {
+    const std::string address = v4(4000 + static_cast<uint32_t>(id));
+    site.add(id, address);
+    if (id % 10 == 0) silent.push_back(address);
+  }
+  lab("silence", silent);
+  site.keep_assignment();
+  int starts = 0;
+  for (const Duration run : {3200ms, 300ms, 2500ms}) {
+    site.start();
+    ASSERT_TRUE(site.wait_probing(++starts)) << site.log();
+    pass(run);
+    site.kill9();
+    pass(1500ms);
+  }
+  site.start();
+  ASSERT_TRUE(site.wait_probing(++starts)) << site.log();
+  pass(4s);
+  site.stop();
+  lab("answer", silent);
+  const Rows rows = site.rows();  // checks that no slot is missing or there twice
+  ASSERT_EQ(rows.size(), 500U);
+  for (const auto& [id, of_device] : rows) {
+    size_t not_running = 0;
+    for (const Row& row : of_device) {
+      if (row.verdict != Verdict::kNotMeasured) continue;
+      EXPECT_EQ(row.reason, Reason::kNotRunning);
+      ++not_running;
+    }
+    EXPECT_GE(not_running, 3U) << id;
+    EXPECT_EQ(count(of_device, id % 10 == 0 ? Verdict::kAnswered : Verdict::kFailed), 0U) << id;
+  }
+}
+
+TEST(ProberInTheLab, ACleanStopLeavesNoHoleEither) {
+  Site site;
+  for (DeviceId id = 1; id <= 100; ++id) site.add(id, v4(5000 + static_cast<uint32_t>(id)));
+  site.keep_assignment();
+  for (int starts = 1; starts <= 3; ++starts) {
+    site.start();
+    ASSERT_TRUE(site.wait_probing(starts)) << site.log();
+    pass(1300ms);
+    site.stop();
+    pass(700ms);
+  }
+  EXPECT_EQ(site.rows().size(), 100U);
+}
+
+TEST(ProberInTheLab, TakesAnAssignmentFromTheBusAndKeepsItForTheNextStart) {
+  Site site;
+  ChildProcess broker(
+      {.command = {(bin_dir() / "gema-broker").string(), "--data-dir", site.dir().path().string()},
+       .log = site.dir() / "broker.log"});
+  site.start();
+  ASSERT_TRUE(site.wait_probing()) << site.log();
+  const std::string run = (site.dir() / "run").string();
+  auto bus = bus::BusClient::open({.ingress = "ipc://" + run + "/bus-ingress.sock",
+                                   .egress = "ipc://" + run + "/bus-inner.sock",
+                                   .keys_dir = site.dir() / "keys",
+                                   .name = "inventory"});
+  ASSERT_TRUE(bus) << bus.error().message;
+  auto publish = [&](Version version, uint32_t first, uint32_t n) {
+    Assignment a{.version = version, .prober = "prober-1", .location = "default"};
+    for (uint32_t i = 0; i < n; ++i) {
+      a.devices.push_back({.id = first + i,
+                           .address = v4(6000 + first + i),
+                           .interval_ms = 500,
+                           .timeout_ms = 300});
+    }
+    return split_snapshot(encode_assignment(a), version);
+  };
+  auto in_force = [&](const std::string& number) {
+    return site.log().find("number=" + number) != std::string::npos;
+  };
+  auto send_until = [&](const std::vector<std::string>& parts, const std::string& number) {
+    return wait_until([&] {
+      (*bus)->tick(runtime::read_clock());
+      std::string topic, payload;
+      while ((*bus)->receive(topic, payload)) {
+      }
+      for (const std::string& part : parts) {
+        (*bus)->publish(bus::assign_topic("prober-1"), part);
+      }
+      return in_force(number);
+    });
+  };
+  ASSERT_TRUE(send_until(publish({3, 7}, 1, 50), "7")) << site.log();
+  pass(1500ms);
+  // Fewer and other devices; then an older version, which must change nothing.
+  ASSERT_TRUE(send_until(publish({3, 8}, 26, 50), "8")) << site.log();
+  for (const std::string& part : publish({3, 6}, 200, 5)) {
+    (*bus)->publish(bus::assign_topic("prober-1"), part);
+  }
+  pass(1500ms);
+  EXPECT_FALSE(in_force("6"));
+  site.kill9();
+  site.start();  // with what it kept
+  ASSERT_TRUE(site.wait_probing(2)) << site.log();
+  pass(1s);
+  site.stop();
+  const Rows rows = site.rows();
+  EXPECT_EQ(rows.size(), 75U);
+  int64_t last_of_left = 0, last_of_kept = 0;
+  for (const auto& [id, of_device] : rows) {
+    EXPECT_EQ(count(of_device, Verdict::kFailed), 0U) << id;
+    int64_t& last = id <= 25 ? last_of_left : last_of_kept;
+    last = std::max(last, of_device.back().due_ms);
+  }
+  EXPECT_LT(last_of_left, last_of_kept);
+}
+
+TEST(ProberInTheLab, RunsWithoutRootWhenGivenRawSocketsOrPingSockets) {
+  const uid_t nobody = 65534;
+  for (const bool raw : {true, false}) {
+    SCOPED_TRACE(raw ? "raw" : "datagram");
+    std::ofstream("/proc/sys/net/ipv4/ping_group_range") << (raw ? "1 0" : "0 2147483647");
+    Site site;
+    std::vector<std::string> silent{v4(7002)}, unreachable{v4(7003), v6(7004)};
+    lab("silence", silent);
+    lab("unreachable", unreachable);
+    site.add(1, v4(7001));
+    site.add(2, v4(7002));
+    site.add(3, v4(7003));
+    site.add(4, v6(7004));
+    site.add(5, v6(7005));
+    site.keep_assignment();
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(site.dir().path())) {
+      ASSERT_EQ(lchown(entry.path().c_str(), nobody, nobody), 0);
+    }
+    ASSERT_EQ(lchown(site.dir().path().c_str(), nobody, nobody), 0);
+    std::vector<std::string> as_nobody{"setpriv",        "--reuid=65534",   "--regid=65534",
+                                       "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"};
+    if (raw) {
+      as_nobody = {"setpriv",        "--reuid=65534",       "--regid=65534",
+                   "--clear-groups", "--inh-caps=+net_raw", "--ambient-caps=+net_raw"};
+    }
+    site.start(as_nobody);
+    ASSERT_TRUE(site.wait_probing()) << site.log();
+    EXPECT_NE(site.log().find(raw ? "raw IPv4, raw IPv6" : "datagram IPv4, datagram IPv6"),
+              std::string::npos)
+        << site.log();
+    std::ifstream status("/proc/" + std::to_string(site.prober.pid()) + "/status");
+    std::ostringstream text;
+    text << status.rdbuf();
+    EXPECT_NE(text.str().find("CapPrm:\t0000000000000000"), std::string::npos) << text.str();
+    pass(3s);
+    site.stop();
+    lab("answer", silent);
+    const Rows rows = site.rows();
+    ASSERT_EQ(rows.size(), 5U);
+    for (const DeviceId id : {1, 5}) EXPECT_GE(count(rows.at(id), Verdict::kAnswered), 2U);
+    EXPECT_EQ(rows.at(2).back().reason, Reason::kTimeout);
+    EXPECT_EQ(rows.at(3).back().reason, Reason::kUnreachable);
+    EXPECT_EQ(rows.at(4).back().reason, Reason::kUnreachable);
+  }
+}
+
+TEST(ProberInTheLab, WithoutAnyIcmpSocketSaysSoInOneLineAndExitsTwo) {
+  std::ofstream("/proc/sys/net/ipv4/ping_group_range") << "1 0";
+  Site site;
+  ASSERT_EQ(chmod(site.dir().path().c_str(), 0755), 0);
+  site.start({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
+              "--inh-caps=-all"});
+  EXPECT_EQ(site.prober.wait(), 2) << site.log();
+}
+
+}  // namespace
+}  // namespace gema::prober
+
+int main(int argc, char** argv) {
+  if (std::getenv("GEMA_LAB") == nullptr) {
+    const std::string self = std::filesystem::read_symlink("/proc/self/exe");
+    std::vector<std::string> words{GEMA_LAB_TOOL, "run", "--seconds", "300", "--", self};
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    for (int i = 1; i < argc; ++i) arguments.push_back(argv[i]);
+    arguments.push_back(nullptr);
+    execv(arguments[0], arguments.data());
+    std::cerr << "cannot run " << words[0] << "\n";
+    return 1;
+  }
+  ::testing::InitGoogleTest(&argc, argv);
+  // A new link settles first: IPv6 looks for duplicates of its link-local address for a second.
+  using gema::testing::wait_until;
+  for (const std::string& address : {gema::prober::v4(1), gema::prober::v6(1)}) {
+    auto answers = [&] {
+      gema::testing::ChildProcess ping(
+          {.command = {"ping", "-c1", "-W1", address}, .log = "/dev/null"});
+      return ping.wait() == 0;
+    };
+    if (!wait_until(answers)) {
+      std::cerr << address << " does not answer in the lab\n";
+      return 1;
+    }
+  }
+  return RUN_ALL_TESTS();
+}
