@@ -1,5 +1,7 @@
 #include "services/inventory/app.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 
 #include "common/bus/topics.h"
@@ -23,6 +25,7 @@ postgres::Options postgres_options(const config::Common& common) {
 
 // One job is in hand and at most one more waits: both workers are asked one thing at a time.
 constexpr size_t kWorkerQueue = 4;
+constexpr Duration kShowEvery = 500ms;  // metrics of what changes with every turn
 
 }  // namespace
 
@@ -120,8 +123,14 @@ std::optional<MonoTime> App::turn(Now now) {
   publish_catalogue(now);
   keep_on_disk();
   refresh_health(now);
+  if (trim_due_ && !database_busy_ && !disk_busy_) {
+    // A whole file's plan, rows and bytes are gone by now; the allocator would keep their memory.
+    malloc_trim(0);
+    trim_due_ = false;
+  }
   MonoTime wakeup = std::min(client_->tick(now), heartbeat_->tick(now));
-  wakeup = std::min(wakeup, next_try_);
+  // While the worker is busy its result wakes us.
+  if (!database_busy_) wakeup = std::min(wakeup, next_try_);
   if (publish_due_ && published_at_) wakeup = std::min(wakeup, *published_at_ + kCoalesce);
   for (const auto& other : {calls_->tick(now), assigner_.next_wakeup()}) {
     if (other) wakeup = std::min(wakeup, *other);
@@ -233,6 +242,8 @@ void App::refresh_health(Now now) {
   } else {
     env_.health.clear_waiting("broker");
   }
+  if (shown_at_ && now.mono - *shown_at_ < kShowEvery) return;
+  shown_at_ = now.mono;
   gauges_.show(assigner_.stats());
   gauges_.set("holding", "1 while nothing may move.", assigner_.holding(now) ? 1 : 0);
   gauges_.set("changes_waiting", "Changes that wait for the database.",

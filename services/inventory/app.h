@@ -111,6 +111,8 @@ class App {
   bool catalogue_to_disk_ = false;
   bool owners_to_disk_ = false;
   bool disk_busy_ = false;
+  bool trim_due_ = false;
+  std::optional<MonoTime> shown_at_;
 };
 
 }  // namespace gema::inventory

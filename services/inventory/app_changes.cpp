@@ -15,6 +15,7 @@ namespace {
 
 constexpr Duration kRetryEvery = 1s;     // while the database is away
 constexpr Duration kLookEvery = 5s;      // while it is there: is it still?
+constexpr size_t kTrimFrom = 1'000;      // changes at once that leave memory worth giving back
 constexpr Duration kProbersEvery = 60s;  // last_seen_at in the table probers
 
 bool is_away(Errc code) {
@@ -62,7 +63,10 @@ Store::Known App::known() const {
   if (ever_loaded_) {
     known.ours = inventory_.version;
   } else {
-    known.generation_above = std::max(generation_above_, inventory_.version.generation);
+    // From disk, one above what it said; given to anybody only once it was published.
+    const uint64_t given =
+        inventory_.version.generation - (published_at_ || !have_inventory_ ? 0 : 1);
+    known.generation_above = std::max(generation_above_, given);
   }
   return known;
 }
@@ -104,6 +108,7 @@ void App::loaded(Result<Inventory> inventory, Now now) {
   if (!same) {
     inventory_ = std::move(*inventory);
     inventory_changed(now);
+    trim_due_ = true;
   }
   obs::log_info("inventory loaded", {{"devices", inventory_.devices.size()},
                                      {"generation", inventory_.version.generation},
@@ -231,6 +236,7 @@ void App::accept_reload(std::optional<bus::Responder> responder) {
   request.done = [this, responder](Result<Planned> result) {
     gauges_.set("file_good", "1 when the devices file could be read at the last attempt.",
                 result ? 1 : 0);
+    trim_due_ = true;
     if (result) {
       gauges_.show_file(result->plan);
       log_file(config_.devices_file, result->plan);
@@ -281,6 +287,7 @@ void App::run_change(Request request, Now now) {
       if (changes) {
         apply(inventory_, (**planned).plan, after);
         inventory_changed(at);
+        trim_due_ = trim_due_ || (**planned).plan.changes.size() >= kTrimFrom;
       }
       work->done(std::move(*planned));
     };

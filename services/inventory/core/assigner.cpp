@@ -95,7 +95,8 @@ AssignerEffects Assigner::on_prober(const ProberHeartbeat& heartbeat, Now now) {
 AssignerEffects Assigner::on_catalogue(const std::vector<Device>& devices, Now now) {
   devices_.clear();
   for (const Device& device : devices) {
-    if (is_checked(device)) devices_.emplace(device.id, device);
+    if (is_checked(device))
+      devices_.emplace(device.id, Checked{assigned(device), device.probe_from});
   }
   changed_ = true;
   return due(now);
@@ -226,7 +227,7 @@ void Assigner::issue(Now now, AssignerEffects& effects) {
       for (const std::string* prober : {&ownership.owner, &ownership.next}) {
         const auto at = prober->empty() ? probers_.end() : probers_.find(*prober);
         if (at == probers_.end() || at->second.location != name) continue;
-        lists[*prober].push_back(assigned(devices_.at(id)));
+        lists[*prober].push_back(devices_.at(id).device);
       }
     }
   }

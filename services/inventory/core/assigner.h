@@ -134,7 +134,11 @@ class Assigner {
   AssignerEffects due(Now now);
 
   AssignerConfig config_;
-  std::map<DeviceId, Device> devices_;  // checked ones
+  struct Checked {
+    AssignedDevice device;
+    std::vector<std::string> probe_from;
+  };
+  std::map<DeviceId, Checked> devices_;
   std::map<std::string, Prober> probers_;
   std::map<std::string, LocationDevices> locations_;
   std::optional<MonoTime> own_heard_;

@@ -62,8 +62,7 @@ constexpr const char* kInsertSchedules =
     " probe_from)"
     " SELECT id, $2::timestamptz, scheduled_ms, timeout_ms, echo_count, min_replies, probe_from"
     " FROM jsonb_to_recordset($1::jsonb) AS r(id bigint, scheduled_ms integer, timeout_ms integer,"
-    " echo_count integer, min_replies integer, probe_from text[], schedule_changed boolean)"
-    " WHERE schedule_changed"
+    " echo_count integer, min_replies integer, probe_from text[])"
     " ON CONFLICT (device_id, from_at) DO UPDATE SET interval_ms = excluded.interval_ms,"
     " timeout_ms = excluded.timeout_ms, echo_count = excluded.echo_count,"
     " min_replies = excluded.min_replies, probe_from = excluded.probe_from";
@@ -72,13 +71,17 @@ constexpr const char* kInsertAudit =
     "INSERT INTO audit (at, actor, action, device_id, changes)"
     " SELECT $2::timestamptz, $3, action, id, changes"
     " FROM jsonb_to_recordset($1::jsonb) AS r(id bigint, action text, changes jsonb)"
-    " WHERE action <> 'device.noted' ORDER BY id";
+    " ORDER BY id";
 
 std::string to_hex(std::string_view bytes) {
+  constexpr const char* kDigits = "0123456789abcdef";
   std::string text;
   text.reserve(bytes.size() * 2);
-  for (const char c : bytes)
-    fmt::format_to(std::back_inserter(text), "{:02x}", static_cast<unsigned char>(c));
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
   return text;
 }
 
@@ -93,8 +96,6 @@ std::string from_hex(std::string_view text) {
 
 Json row_of(const Change& change) {
   const Device& d = change.after.device;
-  Json changes = Json::object();
-  for (const FieldChange& field : change.fields) changes[field.field] = {field.before, field.after};
   Json row = {{"id", d.id},
               {"address", d.address},
               {"hostname", d.hostname},
@@ -115,14 +116,28 @@ Json row_of(const Change& change) {
               {"tags", d.tags},
               {"source", d.source},
               {"source_id", d.source_id},
-              {"removed", change.after.removed},
-              {"scheduled_ms", scheduled_interval_ms(change.after)},
-              {"schedule_changed", change.schedule_changed},
-              {"action", to_string(change.action)},
-              {"changes", std::move(changes)}};
+              {"removed", change.after.removed}};
   if (change.after.source_record)
     row["source_record"] = to_hex(encode_device(*change.after.source_record));
   return row;
+}
+
+Json schedule_of(const Change& change) {
+  const Device& d = change.after.device;
+  return {{"id", d.id},
+          {"scheduled_ms", scheduled_interval_ms(change.after)},
+          {"timeout_ms", d.timeout_ms},
+          {"echo_count", d.echo_count},
+          {"min_replies", d.min_replies},
+          {"probe_from", d.probe_from}};
+}
+
+Json audit_of(const Change& change) {
+  Json changes = Json::object();
+  for (const FieldChange& field : change.fields) changes[field.field] = {field.before, field.after};
+  return {{"id", change.after.device.id},
+          {"action", to_string(change.action)},
+          {"changes", std::move(changes)}};
 }
 
 StoredDevice device_of(const pqxx::row& row) {
@@ -213,12 +228,16 @@ Result<void> Store::write(const Plan& plan, Version before, Version after, const
     }
     for (size_t begin = 0; begin < plan.changes.size(); begin += kRowsPerStatement) {
       const size_t end = std::min(begin + kRowsPerStatement, plan.changes.size());
-      Json rows = Json::array();
-      for (size_t i = begin; i < end; ++i) rows.push_back(row_of(plan.changes[i]));
-      const std::string text = rows.dump();
-      tx.exec(kUpsertDevices, text, at);
-      tx.exec(kInsertSchedules, text, at);
-      tx.exec(kInsertAudit, text, at, actor);
+      Json rows = Json::array(), schedules = Json::array(), audit = Json::array();
+      for (size_t i = begin; i < end; ++i) {
+        const Change& change = plan.changes[i];
+        rows.push_back(row_of(change));
+        if (change.schedule_changed) schedules.push_back(schedule_of(change));
+        if (change.action != Action::kNoted) audit.push_back(audit_of(change));
+      }
+      tx.exec(kUpsertDevices, rows.dump(), at);
+      if (!schedules.empty()) tx.exec(kInsertSchedules, schedules.dump(), at);
+      if (!audit.empty()) tx.exec(kInsertAudit, audit.dump(), at, actor);
     }
     write_version(tx, after, plan.next_id);
     return {};
