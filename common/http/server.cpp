@@ -23,6 +23,9 @@ namespace gema::http {
 namespace {
 
 constexpr size_t kHeadersMax = 100;
+// A body beyond the bound is read and dropped up to here before its 413: a peer that is still
+// writing when we close sees an error instead of the answer.
+constexpr size_t kDrainBytesMax = 16 << 20;
 constexpr int kBacklog = 256;  // the library's own 5 makes nginx answer 502 in a burst
 
 // The library hands out work through this; it owns the object, we own what it points to. Its
@@ -98,7 +101,7 @@ std::optional<Refusal> check_head(const httplib::Request& request, size_t body_b
   if (lengths > 1 || error != std::errc() || end != text.data() + text.size()) {
     return Refusal{400, "Content-Length is not one decimal number"};
   }
-  if (body_bytes > body_bytes_max) {
+  if (body_bytes > body_bytes_max && body_bytes > kDrainBytesMax) {
     return Refusal{413, "the body has " + text + " bytes; at most " +
                             std::to_string(body_bytes_max) + " are taken"};
   }
@@ -277,7 +280,11 @@ void Server::Impl::configure() {
     if (auto target = parse_target(raw.target)) {
       request.segments = std::move(target->segments);
     }
-    write(request, make_error(out.status, "malformed request", request), out);
+    const std::string why =
+        out.status == 413
+            ? "the body has more than " + std::to_string(options.body_bytes_max) + " bytes"
+            : "malformed request";
+    write(request, make_error(out.status, why, request), out);
     return httplib::Server::HandlerResponse::Handled;
   };
   server.set_error_handler(on_error);

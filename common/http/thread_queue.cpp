@@ -27,12 +27,26 @@ bool ThreadQueue::enqueue(std::function<void()> job) {
   if (stop_) {
     return false;
   }
+  take(std::move(job));
+  return true;
+}
+
+bool ThreadQueue::try_enqueue(std::function<void()> job) {
+  const std::lock_guard lock(mutex_);
+  if (stop_ || waiting_.size() >= waiting_max_) {
+    return false;
+  }
+  take(std::move(job));
+  return true;
+}
+
+// Requires: mutex_ held.
+void ThreadQueue::take(std::function<void()> job) {
   waiting_.push_back(std::move(job));
   if (busy_ + waiting_.size() > threads_.size() && threads_.size() < threads_max_) {
     add_thread();
   }
   work_or_stop_.notify_one();
-  return true;
 }
 
 void ThreadQueue::shutdown() {

@@ -23,6 +23,8 @@ class ThreadQueue {
   // Blocks while `waiting_max` jobs wait: the accept loop then stops accepting, which is what
   // tells the peer to wait. Returns false after shutdown().
   bool enqueue(std::function<void()> job);
+  // The same, but refuses (false) where the other blocks.
+  bool try_enqueue(std::function<void()> job);
   // Lets running and waiting jobs finish and joins all threads.
   void shutdown();
 
@@ -38,6 +40,7 @@ class ThreadQueue {
   static void* thread_main(void* self);
   void work();
   void add_thread();
+  void take(std::function<void()> job);
 
   const size_t threads_max_;
   const size_t waiting_max_;
