@@ -186,6 +186,8 @@ class LiveView {
 
   View view(Now now) const;
   const LiveViewStats& stats() const { return stats_; }
+  // When the newest record was made.
+  std::optional<WallTime> newest_record_at() const { return newest_record_at_; }
 
   // Devices whose measured result changed since the last call, oldest first, no device twice.
   std::vector<DeviceId> take_recent_results();

@@ -1,0 +1,53 @@
+// The gateway: what a caller may see and change. Owns nothing but a live view.
+//
+// Threads: the loop's (bus, live view, events), the HTTP server's (handlers), and one per database
+// connection. They meet in SharedView, EventHub, LoopBridge and HistoryService, each thread-safe.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "common/http/server.h"
+#include "common/runtime/service_main.h"
+#include "services/gateway/config.h"
+#include "services/gateway/io/api.h"
+#include "services/gateway/io/bus_feed.h"
+#include "services/gateway/io/event_hub.h"
+#include "services/gateway/io/history_service.h"
+#include "services/gateway/io/loop_bridge.h"
+#include "services/gateway/io/shared_view.h"
+
+namespace gema::gateway {
+
+class App {
+ public:
+  static constexpr const char* kName = "gateway";
+  static constexpr const char* kSummary =
+      "serves the REST API, live events and the page behind nginx";
+  using Config = gateway::Config;
+
+  App(Config config, const runtime::Environment& environment);
+
+  Result<void> start();
+  std::optional<MonoTime> turn(Now now);
+  void stop();
+
+ private:
+  Result<Device> change_device(const std::string& method, const DeviceChange& change);
+  ApiDependencies dependencies(Auth auth);
+  void count(const std::string& route, int status, Duration took);
+  void update_metrics(Now now);
+
+  const Config config_;
+  const runtime::Environment environment_;
+  SharedView view_;
+  EventHub events_;
+  LoopBridge bridge_;
+  std::unique_ptr<BusFeed> feed_;
+  std::unique_ptr<HistoryService> history_;
+  std::unique_ptr<Api> api_;
+  std::unique_ptr<http::Server> server_;  // its threads use all of the above
+  MonoTime metrics_due_{};
+};
+
+}  // namespace gema::gateway

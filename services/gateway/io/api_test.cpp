@@ -1,0 +1,728 @@
+// Every route through a real Unix socket, as nginx asks: bodies, errors, tokens, events. What lies
+// behind the routes (bus, database) is a function here.
+#include "services/gateway/io/api.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "common/http/server.h"
+#include "common/runtime/clock.h"
+#include "services/gateway/core/testing.h"
+#include "services/gateway/io/device_json.h"
+#include "services/gateway/io/local_time.h"
+#include "services/gateway/io/shared_view.h"
+#include "services/gateway/page/page.h"
+
+namespace gema::gateway {
+namespace {
+
+using namespace testing;  // NOLINT: the fixtures' names are for this
+using json = nlohmann::json;
+
+constexpr const char* kToken = "gema-test-token-0123456789";
+
+struct Answer {
+  int status = 0;
+  std::string head;
+  std::string body;
+  json parsed() const { return json::parse(body); }
+  std::string error() const { return parsed().at("error"); }
+};
+
+class Connection {
+ public:
+  explicit Connection(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    if (::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+      ADD_FAILURE() << "cannot connect to " << path;
+    }
+  }
+  ~Connection() { ::close(fd_); }
+  void send(const std::string& bytes) {
+    EXPECT_EQ(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(bytes.size()));
+  }
+  // Until the server closes or `enough` came.
+  std::string read(std::string_view enough = {}) {
+    char buffer[65536];
+    while (enough.empty() || text_.find(enough) == std::string::npos) {
+      const ssize_t n = ::recv(fd_, buffer, sizeof(buffer), 0);
+      if (n <= 0) {
+        break;
+      }
+      text_.append(buffer, static_cast<size_t>(n));
+    }
+    return text_;
+  }
+
+ private:
+  int fd_;
+  std::string text_;
+};
+
+struct ApiTest : ::testing::Test {
+  ApiTest() : events({.clients_max = 2, .frames_max = 8, .bytes_max = 1 << 20}) {
+    char name[] = "/tmp/gema-api-XXXXXX";
+    dir = ::mkdtemp(name);
+    socket = (dir / "g.sock").string();
+    now = at(1s);
+  }
+  ~ApiTest() override {
+    if (server) {
+      server->stop();
+    }
+    std::filesystem::remove_all(dir);
+  }
+
+  void start() {
+    ApiDependencies deps{.auth = std::move(*Auth::of_token(kToken)),
+                         .settings = {},
+                         .events = &events,
+                         .index = {"text/html; charset=utf-8", page::index_html()},
+                         .script = {"text/javascript; charset=utf-8", page::app_js()},
+                         .style = {"text/css; charset=utf-8", page::style_css()},
+                         .view = [this] { return view.copy(now); },
+                         .clock = [this] { return now; },
+                         .local_offset = [] { return UtcOffset([](int64_t) { return 7 * 3600; }); },
+                         .device_history =
+                             [this](DeviceId id, int64_t from_ms, int64_t to_ms, size_t limit) {
+                               asked = {id, from_ms, to_ms, limit};
+                               return history;
+                             },
+                         .statistics =
+                             [this](std::optional<DeviceId> id, int64_t from_ms, int64_t to_ms) {
+                               asked = {id.value_or(0), from_ms, to_ms, 0};
+                               return statistics;
+                             },
+                         .change_device =
+                             [this](const std::string& method, const DeviceChange& change) {
+                               changes.emplace_back(method, change);
+                               return changed;
+                             },
+                         .all_metrics = [] { return std::string("gema_x 1\n"); },
+                         .observe =
+                             [this](const std::string& route, int status, Duration) {
+                               const std::lock_guard lock(mutex);
+                               observed.insert(route + " " + std::to_string(status));
+                             }};
+    api = std::make_unique<Api>(std::move(deps));
+    http::ServerOptions options;
+    options.socket = socket;
+    options.threads_max = 8;
+    options.write_timeout = std::chrono::seconds(1);
+    options.handler = [this](const http::Request& request) { return api->handle(request); };
+    options.error_body = [this](int status, const std::string& why, const http::Request&) {
+      return api->error(status, why);
+    };
+    auto started = http::Server::start(std::move(options));
+    ASSERT_TRUE(started) << started.error().message;
+    server = std::move(*started);
+  }
+
+  // Three devices; 1 answers, 2 fails for the fifth time, 3 was never measured.
+  void fill() {
+    view.with([](LiveView& live) {
+      Catalogue devices = catalogue({1, 2, 3});
+      devices.devices[0].hostname = "<script>alert(1)</script>";
+      live.on_catalogue(devices, at(0s));
+      live.take_snapshot_request(at(0s));
+      Snapshot snapshot;
+      snapshot.states = {state(2, 5, kEpochMs, DeviceStatus::kDown)};
+      live.on_snapshot(snapshot, at(0s));
+      live.on_results(record(1), results({{1, kEpochMs, Verdict::kAnswered, 12'500}}), at(0s).wall,
+                      at(0s));
+    });
+  }
+
+  static std::string head(const std::string& method, const std::string& target) {
+    return method + " " + target + " HTTP/1.0\r\nX-Real-IP: 192.0.2.1\r\n";
+  }
+
+  Answer raw(const std::string& bytes) {
+    Connection connection(socket);
+    connection.send(bytes);
+    const std::string text = connection.read();
+    Answer answer;
+    const size_t end = text.find("\r\n\r\n");
+    EXPECT_NE(end, std::string::npos) << text;
+    answer.head = text.substr(0, end);
+    answer.body = end == std::string::npos ? "" : text.substr(end + 4);
+    answer.status = std::atoi(text.c_str() + 9);  // lint: allow(banned-call) status line of a test
+    return answer;
+  }
+  Answer get(const std::string& target) {
+    return raw(head("GET", target) + "Authorization: Bearer " + kToken + "\r\n\r\n");
+  }
+  Answer send(const std::string& method, const std::string& target, const std::string& body,
+              const std::string& type = "application/json") {
+    return raw(head(method, target) + "X-API-Token: " + kToken + "\r\nContent-Type: " + type +
+               "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  }
+
+  std::filesystem::path dir;
+  std::string socket;
+  Now now;
+  SharedView view;
+  EventHub events;
+  std::unique_ptr<Api> api;
+  std::unique_ptr<http::Server> server;
+
+  struct Asked {
+    DeviceId device = 0;
+    int64_t from_ms = 0;
+    int64_t to_ms = 0;
+    size_t limit = 0;
+  } asked;
+  Result<DeviceHistory> history = DeviceHistory{};
+  Result<HistoryStatistics> statistics = HistoryStatistics{};
+  std::vector<std::pair<std::string, DeviceChange>> changes;
+  Result<Device> changed = device(7, "new");
+  std::mutex mutex;
+  std::set<std::string> observed;
+};
+
+// --- who may call -------------------------------------------------------------------------------
+
+TEST_F(ApiTest, HealthAndThePageAreOpenAndAllElseNeedsAToken) {
+  fill();
+  start();
+  const std::set<std::string> open = {"/", "/assets/app.js", "/assets/style.css", "/health",
+                                      "/api/health"};
+  for (const auto& [method, pattern] : api->routes()) {
+    std::string target = pattern;
+    if (const size_t id = target.find("{id}"); id != std::string::npos) {
+      target.replace(id, 4, "1");
+    }
+    const Answer answer = raw(head(method, target) + "\r\n");
+    EXPECT_EQ(answer.status, open.contains(pattern) ? 200 : 401) << method << " " << target;
+  }
+  EXPECT_TRUE(changes.empty());
+}
+
+TEST_F(ApiTest, ATokenComesAsBearerOrInItsOwnHeader) {
+  fill();
+  start();
+  const auto status = [this](const std::string& headers) {
+    return raw(head("GET", "/api/ping/status") + headers + "\r\n").status;
+  };
+  const std::string token = kToken;
+  EXPECT_EQ(status("Authorization: Bearer " + token + "\r\n"), 200);
+  EXPECT_EQ(status("authorization: bearer  " + token + "\r\n"), 200);
+  EXPECT_EQ(status("X-API-Token: " + token + "\r\n"), 200);
+  EXPECT_EQ(status("Authorization: Bearer " + token + "x\r\n"), 401);
+  EXPECT_EQ(status("Authorization: Bearer " + token.substr(1) + "\r\n"), 401);
+  EXPECT_EQ(status("Authorization: Basic " + token + "\r\n"), 401);
+  EXPECT_EQ(status("Authorization: " + token + "\r\n"), 401);
+  EXPECT_EQ(status("Authorization: Bearer\r\n"), 401);
+  EXPECT_EQ(status("X-API-Token: \r\n"), 401);
+  EXPECT_EQ(status("X-API-Token: " + token + "\r\nAuthorization: Bearer wrong\r\n"), 401);
+  EXPECT_EQ(raw(head("GET", "/api/ping/status?token=" + token) + "\r\n").status, 401);
+}
+
+TEST_F(ApiTest, A401SaysWhatIsMissingInTheFamilysEnvelope) {
+  start();
+  const Answer answer = raw(head("GET", "/api/ping/latest") + "\r\n");
+  EXPECT_EQ(answer.parsed().at("success"), false);
+  EXPECT_NE(answer.error().find("token is required"), std::string::npos);
+  EXPECT_NE(answer.head.find("WWW-Authenticate: Bearer"), std::string::npos);
+}
+
+TEST(Auth, RefusesTokensEverybodyKnowsAndShortOnes) {
+  for (const char* bad : {"prod-token-123", "123456", "", "short", "has a blank in the middle"}) {
+    EXPECT_FALSE(Auth::of_token(bad)) << bad;
+  }
+  EXPECT_TRUE(Auth::of_token("0123456789abcdef"));
+}
+
+TEST(Auth, ATokenFileMustBeThereAndPrivate) {
+  char name[] = "/tmp/gema-auth-XXXXXX";
+  const std::filesystem::path dir = ::mkdtemp(name);
+  const auto file = dir / "admin.token";
+  EXPECT_FALSE(Auth::load(file));
+  std::ofstream(file) << "prod-token-123\n";
+  ::chmod(file.c_str(), 0600);
+  EXPECT_FALSE(Auth::load(file));
+  std::ofstream(file) << "0123456789abcdef\n";
+  EXPECT_TRUE(Auth::load(file));
+  ::chmod(file.c_str(), 0640);
+  auto readable = Auth::load(file);
+  ASSERT_FALSE(readable);
+  EXPECT_NE(readable.error().message.find("chmod 600"), std::string::npos);
+  std::filesystem::remove_all(dir);
+}
+
+// --- errors -------------------------------------------------------------------------------------
+
+TEST_F(ApiTest, UnknownRoutesAre404InJson) {
+  start();
+  for (const char* target : {"/nope", "/api", "/api/ping", "/api/ping/latest/x", "/api/v2/devices",
+                             "/assets/../admin.token", "/assets/", "//"}) {
+    const Answer answer = get(target);
+    const bool traversal = std::string(target).find("..") != std::string::npos;
+    EXPECT_EQ(answer.status, std::string(target) == "//" ? 200 : traversal ? 400 : 404) << target;
+    if (answer.status != 200) {
+      EXPECT_EQ(answer.parsed().at("success"), false);
+      EXPECT_NE(answer.head.find("application/json"), std::string::npos);
+    }
+  }
+}
+
+TEST_F(ApiTest, AWrongMethodIs405AndNamesTheRightOnes) {
+  start();
+  Answer answer = send("POST", "/api/ping/latest", "{}");
+  EXPECT_EQ(answer.status, 405);
+  EXPECT_NE(answer.head.find("Allow: GET"), std::string::npos) << answer.head;
+  answer = send("PUT", "/api/v1/devices/1", "{}");
+  EXPECT_EQ(answer.status, 405);
+  EXPECT_NE(answer.head.find("Allow: GET, PATCH, DELETE"), std::string::npos) << answer.head;
+}
+
+TEST_F(ApiTest, ParametersOutOfRangeAreNamedWithValueAndRule) {
+  fill();
+  start();
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"/api/ping/device/1?hours=0", "hours = \"0\": must be an integer from 1 to 2160"},
+      {"/api/ping/device/1?hours=x", "hours = \"x\": must be an integer from 1 to 2160"},
+      {"/api/ping/device/1?hours=2161", "hours = \"2161\": must be an integer from 1 to 2160"},
+      {"/api/ping/statistics?hours=-1", "hours = \"-1\": must be an integer from 1 to 2160"},
+      {"/api/ping/statistics?device_id=x", "device_id = \"x\": must be a whole number from 1"},
+      {"/api/ping/timeout/devices?min_consecutive=x",
+       "min_consecutive = \"x\": must be an integer from 0 to 1000000000"},
+      {"/api/ping/timeout/critical?threshold=",
+       "threshold = \"\": must be an integer from 0 to 1000000000"},
+      {"/api/v1/devices?limit=0", "limit = \"0\": must be an integer from 1 to 1000"},
+      {"/api/v1/devices?limit=1001", "limit = \"1001\": must be an integer from 1 to 1000"},
+      {"/api/v1/devices?after=-1",
+       "after = \"-1\": must be an integer from 0 to 9223372036854775807"}};
+  for (const auto& [target, sentence] : cases) {
+    const Answer answer = get(target);
+    EXPECT_EQ(answer.status, 422) << target;
+    EXPECT_EQ(answer.error(), sentence);
+  }
+}
+
+TEST_F(ApiTest, WithoutACatalogueTheRoutesSayTheServiceIsNotThere) {
+  start();
+  for (const char* target :
+       {"/api/ping/latest", "/api/ping/status", "/api/ping/statistics", "/api/ping/timeout/summary",
+        "/api/ping/timeout/devices", "/api/ping/timeout/critical", "/api/ping/service/status"}) {
+    const Answer answer = get(target);
+    EXPECT_EQ(answer.status, 503) << target;
+    EXPECT_EQ(answer.body, R"({"success":false,"error":"Multi-ping service not available"})");
+  }
+  EXPECT_EQ(get("/api/v1/devices").status, 503);
+  EXPECT_EQ(get("/api/v1/status").status, 200);
+}
+
+TEST_F(ApiTest, TimeoutRoutesWaitForTheTrackerAndTheOthersDoNot) {
+  view.with([](LiveView& live) { live.on_catalogue(catalogue({1}), at(0s)); });
+  start();
+  EXPECT_EQ(get("/api/ping/timeout/summary").status, 503);
+  EXPECT_EQ(get("/api/ping/latest").status, 200);
+}
+
+TEST_F(ApiTest, WithTrackingOffTheTimeoutRoutesSaySo) {
+  fill();
+  view.with([](LiveView& live) {
+    live.on_gap(at(0s));
+    live.take_snapshot_request(at(0s));
+    Snapshot off;
+    off.timeout_tracking_enabled = false;
+    live.on_snapshot(off, at(0s));
+  });
+  start();
+  EXPECT_EQ(get("/api/ping/timeout/summary").body,
+            R"({"success":true,"data":{"timeout_tracking_disabled":true}})");
+  EXPECT_EQ(get("/api/ping/timeout/devices").parsed().at("data"), json::array());
+  const Answer critical = get("/api/ping/timeout/critical");
+  EXPECT_EQ(critical.status, 503);
+  EXPECT_EQ(critical.error(), "Timeout tracking is disabled");
+}
+
+// --- the multi-ping system's routes -------------------------------------------------------------
+
+TEST_F(ApiTest, TheLatestResultsComeFromTheLiveView) {
+  fill();
+  start();
+  const json body = get("/api/ping/latest?limit=1").parsed();
+  EXPECT_EQ(body.at("count"), 1);
+  EXPECT_EQ(body.at("data").at(0).at("hostname"), "<script>alert(1)</script>");
+  EXPECT_EQ(body.at("data").at(0).at("response_time_ms"), "12.5");
+  EXPECT_EQ(get("/api/ping/latest").body.find("<script"), std::string::npos);
+  EXPECT_EQ(get("/api/ping/timeout/critical").parsed().at("threshold"), 5);
+  EXPECT_EQ(get("/api/ping/timeout/critical").parsed().at("count"), 1);
+  EXPECT_EQ(get("/api/ping/timeout/critical?threshold=6").parsed().at("count"), 0);
+  EXPECT_EQ(get("/api/ping/statistics").parsed().at("statistics").at("total_devices"), 2);
+}
+
+TEST_F(ApiTest, ADevicesHistoryIsTheWholeWindowBoundedByLimit) {
+  fill();
+  start();
+  DeviceHistory rows;
+  for (int i = 5; i > 0; --i) {
+    rows.rows.push_back({kEpochMs + i * 1000, Verdict::kAnswered, Reason::kNone, 1000});
+  }
+  history = rows;
+  const json body = get("/api/ping/device/1?hours=24").parsed();
+  EXPECT_EQ(body.at("count"), 5);
+  EXPECT_EQ(body.at("device_id"), 1);
+  EXPECT_EQ(body.at("data").at(0).at("timestamp"), "2025-09-19T08:45:52.075000");
+  EXPECT_EQ(asked.to_ms - asked.from_ms, 24 * 3'600'000);
+  EXPECT_EQ(asked.to_ms, unix_ms(now.wall) + 1000);
+  EXPECT_EQ(asked.limit, static_cast<size_t>(kHistoryRowsMax));
+  get("/api/ping/device/1?limit=3");
+  EXPECT_EQ(asked.limit, 3u);
+  EXPECT_EQ(get("/api/ping/device/1?limit=3").parsed().at("count"), 3);
+  EXPECT_EQ(get("/api/ping/device/1?limit=-2").parsed().at("count"), 3);
+  EXPECT_EQ(get("/api/ping/device/1?limit=0").parsed().at("count"), 5);
+  EXPECT_EQ(get("/api/ping/device/1?limit=x").parsed().at("count"), 5);
+}
+
+TEST_F(ApiTest, AnUnknownDeviceHasNoRowsAndAnIdThatIsNoneIs404) {
+  fill();
+  start();
+  EXPECT_EQ(get("/api/ping/device/99").body,
+            R"({"success":true,"device_id":99,"data":[],"count":0})");
+  for (const char* id : {"abc", "0", "-1", "1.5", "99999999999999999999", "1%00"}) {
+    const int status = get(std::string("/api/ping/device/") + id).status;
+    EXPECT_EQ(status, std::string(id) == "1%00" ? 400 : 404) << id;
+  }
+}
+
+TEST_F(ApiTest, HistoryWithoutADatabaseIs503WithoutItsSecrets) {
+  fill();
+  start();
+  history = Error{Errc::kUnavailable, "connection to server at 10.9.8.7 failed: password"};
+  Answer answer = get("/api/ping/device/1");
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(answer.error(), "History is not available: the database cannot be reached");
+  statistics = Error{Errc::kTimeout, "history did not answer within 10 s"};
+  answer = get("/api/ping/statistics?hours=24");
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(answer.error(), "History is not available: history did not answer within 10 s");
+}
+
+TEST_F(ApiTest, StatisticsOverHoursComeFromHistory) {
+  fill();
+  start();
+  statistics = HistoryStatistics{.devices = 1,
+                                 .answered = 3,
+                                 .failed = 1,
+                                 .rtt_mean_us = 2000,
+                                 .rtt_min_us = 1000,
+                                 .rtt_max_us = 3000};
+  EXPECT_EQ(get("/api/ping/statistics?hours=2&device_id=1").body,
+            R"({"success":true,"device_id":1,"statistics":{"total_devices":1,)"
+            R"("successful_pings":3,"failed_pings":1,"success_rate":75.0,)"
+            R"("average_response_time_ms":2.0,"min_response_time_ms":1.0,)"
+            R"("max_response_time_ms":3.0}})");
+  EXPECT_EQ(asked.device, 1u);
+  EXPECT_EQ(asked.to_ms - asked.from_ms, 2 * 3'600'000);
+}
+
+// --- devices ------------------------------------------------------------------------------------
+
+TEST_F(ApiTest, DevicesAreListedInPagesAndShownOneByOne) {
+  fill();
+  start();
+  const json page = get("/api/v1/devices?limit=2").parsed();
+  EXPECT_EQ(page.at("data").size(), 2u);
+  EXPECT_EQ(page.at("next_after"), 2);
+  const json rest = get("/api/v1/devices?limit=2&after=2").parsed();
+  EXPECT_EQ(rest.at("data").at(0).at("id"), 3);
+  EXPECT_TRUE(rest.at("next_after").is_null());
+  EXPECT_EQ(get("/api/v1/devices/3").parsed().at("data").at("address"), "10.0.0.3");
+  EXPECT_EQ(get("/api/v1/devices/4").status, 404);
+  EXPECT_EQ(get("/api/v1/devices/x").status, 404);
+}
+
+TEST_F(ApiTest, ADeviceIsCreatedByCall) {
+  fill();
+  start();
+  const Answer answer =
+      send("POST", "/api/v1/devices",
+           R"({"address":"192.0.2.9","hostname":"new","tags":{"a":"b"},"probe_from":["roof"],)"
+           R"("interval_ms":1000})",
+           "application/json; charset=utf-8");
+  EXPECT_EQ(answer.status, 201);
+  EXPECT_EQ(answer.parsed().at("data").at("id"), 7);
+  EXPECT_NE(answer.head.find("Location: /api/v1/devices/7"), std::string::npos);
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_EQ(changes[0].first, "device.create");
+  const Device& asked_for = changes[0].second.device;
+  EXPECT_EQ(asked_for.address, "192.0.2.9");
+  EXPECT_EQ(asked_for.interval_ms, 1000u);
+  EXPECT_EQ(asked_for.timeout_ms, 0u);  // inventory's default
+  EXPECT_EQ(asked_for.tags.at("a"), "b");
+  EXPECT_EQ(changes[0].second.actor, "api");
+}
+
+TEST_F(ApiTest, BadDevicesAreRefusedByFieldValueAndRule) {
+  fill();
+  start();
+  const auto post = [this](const std::string& body) {
+    const Answer answer = send("POST", "/api/v1/devices", body);
+    return std::to_string(answer.status) + " " + answer.error();
+  };
+  EXPECT_EQ(post("{"), "400 the body is no valid JSON");
+  EXPECT_EQ(post("[]"), "400 the body must be a JSON object");
+  EXPECT_EQ(post("{\"a\":\"\xff\"}"), "400 the body is no valid JSON");
+  EXPECT_EQ(post(std::string(17, '[') + std::string(17, ']')),
+            "400 the body is nested more than 16 deep");
+  EXPECT_EQ(post("{}"), "422 address: required");
+  EXPECT_EQ(post(R"({"address":5})"), "422 address = 5: must be a string");
+  EXPECT_EQ(post(R"({"address":"192.0.2.9","colour":"red"})"), "422 \"colour\": no such field");
+  EXPECT_EQ(post(R"({"address":"192.0.2.9","address":"192.0.2.8"})"),
+            "422 \"address\": given twice");
+  EXPECT_EQ(post(R"({"address":"192.0.2.9","ip_address":"192.0.2.8"})"),
+            "422 \"ip_address\": given twice under different names");
+  EXPECT_EQ(post(R"({"address":"192.0.2.9","id":5})"),
+            "422 id: is given by Gema, not by the caller");
+  EXPECT_EQ(post(R"({"address":"192.0.2.9","interval_ms":0})"),
+            "422 interval_ms = 0: must be at least 1");
+  for (const char* number : {"-1", "1.5", "\"5\"", "4294967296", "true", "null"}) {
+    EXPECT_EQ(post(std::string(R"({"address":"192.0.2.9","interval_ms":)") + number + "}"),
+              std::string("422 interval_ms = ") + number +
+                  ": must be a whole number from 0 to 4294967295");
+  }
+  EXPECT_EQ(post(R"({"address":"192.0.2.9","tags":["x"]})"),
+            "422 tags = [\"x\"]: must be an object of at most 64 strings");
+  EXPECT_EQ(post(R"({"address":"10.0.0.2"})"), "409 address: 10.0.0.2 is already device 2");
+  EXPECT_TRUE(changes.empty());
+}
+
+TEST_F(ApiTest, OnlyJsonIsTakenForADevice) {
+  fill();
+  start();
+  EXPECT_EQ(send("POST", "/api/v1/devices", R"({"address":"192.0.2.9"})", "text/plain").status,
+            415);
+  EXPECT_EQ(
+      send("PATCH", "/api/v1/devices/1", "hostname=x", "application/x-www-form-urlencoded").status,
+      415);
+  EXPECT_EQ(send("POST", "/api/v1/devices", "", "application/json").status, 400);
+  EXPECT_TRUE(changes.empty());
+}
+
+TEST_F(ApiTest, ABodyBeyondTheBoundIs413) {
+  start();
+  EXPECT_EQ(send("POST", "/api/v1/devices", std::string(70'000, ' ')).status, 413);
+}
+
+TEST_F(ApiTest, WhatInventorySaysBecomesTheStatus) {
+  fill();
+  start();
+  const auto patch = [this](Error error) {
+    changed = std::move(error);
+    const Answer answer = send("PATCH", "/api/v1/devices/1", R"({"hostname":"x"})");
+    return std::to_string(answer.status) + " " + answer.error();
+  };
+  EXPECT_EQ(patch({Errc::kBadInput, "interval_ms: too short"}), "422 interval_ms: too short");
+  EXPECT_EQ(patch({Errc::kPermanent, "no such device: 1"}), "404 no device 1");
+  EXPECT_EQ(patch({Errc::kPermanent, "address: 10.0.0.2 is already device 2"}),
+            "409 address: 10.0.0.2 is already device 2");
+  EXPECT_EQ(patch({Errc::kUnavailable, "the database is away"}),
+            "503 the device cannot be changed now: the database is away");
+  EXPECT_EQ(patch({Errc::kTimeout, "x"}),
+            "503 inventory did not answer in time; the change may have taken effect");
+}
+
+TEST_F(ApiTest, APatchNamesTheFieldsItChanges) {
+  fill();
+  start();
+  EXPECT_EQ(
+      send("PATCH", "/api/v1/devices/2", R"({"manufacturer":"Mikrotik","parent":null})").status,
+      200);
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_EQ(changes[0].first, "device.update");
+  EXPECT_EQ(changes[0].second.device.id, 2u);
+  EXPECT_EQ(std::set<std::string>(changes[0].second.fields.begin(), changes[0].second.fields.end()),
+            (std::set<std::string>{"merk", "parent"}));
+  EXPECT_EQ(send("PATCH", "/api/v1/devices/2", "{}").status, 422);
+  EXPECT_EQ(send("PATCH", "/api/v1/devices/2", R"({"id":3})").status, 422);
+}
+
+TEST_F(ApiTest, ADeletionIs204AndOfAnUnknownDevice404) {
+  fill();
+  start();
+  const auto del = [this](const std::string& id) {
+    return raw(head("DELETE", "/api/v1/devices/" + id) + "X-API-Token: " + kToken + "\r\n\r\n");
+  };
+  const Answer answer = del("2");
+  EXPECT_EQ(answer.status, 204);
+  EXPECT_EQ(answer.body, "");
+  EXPECT_EQ(changes.at(0).first, "device.delete");
+  EXPECT_EQ(del("99").status, 404);
+  EXPECT_EQ(changes.size(), 1u);
+}
+
+// --- page, metrics ------------------------------------------------------------------------------
+
+TEST_F(ApiTest, ThePageComesWithAPolicyThatForbidsAllButItsOwn) {
+  start();
+  const Answer page = raw(head("GET", "/") + "\r\n");
+  EXPECT_EQ(page.status, 200);
+  EXPECT_NE(page.head.find("Content-Security-Policy: default-src 'none'; script-src 'self'"),
+            std::string::npos);
+  EXPECT_NE(page.head.find("text/html"), std::string::npos);
+  EXPECT_NE(page.body.find("<title>Gema</title>"), std::string::npos);
+  EXPECT_EQ(page.body.find("<script>"), std::string::npos);  // none inline: the policy forbids it
+  EXPECT_NE(raw(head("GET", "/assets/app.js") + "\r\n").head.find("text/javascript"),
+            std::string::npos);
+  EXPECT_NE(raw(head("GET", "/assets/style.css") + "\r\n").head.find("text/css"),
+            std::string::npos);
+}
+
+// Names come from outside: nothing in the script may make markup of text.
+TEST(Page, TheScriptNeverMakesMarkupOfData) {
+  const std::string script(page::app_js());
+  for (const char* forbidden : {"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write",
+                                "eval(", "new Function", "setAttribute(\"on", "localStorage"}) {
+    EXPECT_EQ(script.find(forbidden), std::string::npos) << forbidden;
+  }
+  EXPECT_NE(script.find("textContent"), std::string::npos);
+}
+
+TEST_F(ApiTest, MetricsOfAllProcessesAndCountsByRoute) {
+  fill();
+  start();
+  EXPECT_EQ(get("/api/v1/metrics").body, "gema_x 1\n");
+  get("/api/ping/device/5");
+  get("/api/ping/device/6");
+  get("/nope");
+  raw(head("GET", "/api/ping/status") + "\r\n");
+  server->stop();
+  EXPECT_EQ(observed, (std::set<std::string>{"/api/v1/metrics 200", "/api/ping/device/{id} 200",
+                                             " 404", "/api/ping/status 401"}));
+}
+
+// --- events -------------------------------------------------------------------------------------
+
+TEST_F(ApiTest, AnEventClientGetsTheStateFirstAndThenWhatHappens) {
+  fill();
+  start();
+  Connection client(socket);
+  client.send(head("GET", "/api/v1/events") + "X-API-Token: " + kToken + "\r\n\r\n");
+  std::string text = client.read("event: results");
+  EXPECT_NE(text.find("Content-Type: text/event-stream"), std::string::npos);
+  EXPECT_NE(text.find("X-Accel-Buffering: no"), std::string::npos);
+  EXPECT_EQ(text.find("Content-Length"), std::string::npos);
+  EXPECT_NE(text.find("event: counts\ndata: {"), std::string::npos);
+  EXPECT_NE(text.find("event: silent\ndata: {\"total\":1"), std::string::npos);
+  text = client.read("\"device_id\":1");
+  EXPECT_EQ(text.find("<script>"), std::string::npos);
+  events.publish(Frame::Kind::kTransition, "event: transition\ndata: {\"x\":1}\n\n");
+  EXPECT_NE(client.read("\"x\":1").find("event: transition\ndata: {\"x\":1}\n\n"),
+            std::string::npos);
+}
+
+TEST_F(ApiTest, MoreEventClientsThanAllowedAreRefusedUntilOneLeaves) {
+  fill();
+  start();
+  const std::string request = head("GET", "/api/v1/events") + "X-API-Token: " + kToken + "\r\n\r\n";
+  auto first = std::make_unique<Connection>(socket);
+  Connection second(socket);
+  for (Connection* c : {first.get(), &second}) {
+    c->send(request);
+    c->read("event: results");
+  }
+  EXPECT_EQ(raw(request).status, 503);
+  EXPECT_EQ(events.stats().refused, 1u);
+  first.reset();
+  // The server notices within half a second.
+  Answer answer;
+  for (int i = 0; i < 1'000'000 && events.stats().clients == 2; ++i) {
+    std::this_thread::yield();
+    ::usleep(1000);  // lint: allow(sleep-in-test) polls for the event, with a bound
+  }
+  EXPECT_EQ(events.stats().clients, 1u);
+  Connection third(socket);
+  third.send(request);
+  EXPECT_NE(third.read("event: results").find(" 200 "), std::string::npos);
+}
+
+// Does not read: its socket fills, then its queue, then it is dropped; the others go on.
+TEST_F(ApiTest, AnEventClientThatDoesNotReadIsDroppedAndCounted) {
+  fill();
+  start();
+  const std::string request = head("GET", "/api/v1/events") + "X-API-Token: " + kToken + "\r\n\r\n";
+  Connection slow(socket);
+  slow.send(request);
+  slow.read("event: results");
+  const std::string big = "event: results\ndata: " + std::string(500'000, 'x') + "\n\n";
+  for (int i = 0; i < 100 && events.stats().dropped == 0; ++i) {
+    events.publish(Frame::Kind::kResults, big);
+  }
+  EXPECT_EQ(events.stats().dropped, 1u);
+  Connection quick(socket);
+  quick.send(request);
+  EXPECT_NE(quick.read("event: results").find(" 200 "), std::string::npos);
+  // Once it reads again it is told why, or its connection is simply over.
+  const std::string rest = slow.read();
+  EXPECT_LT(rest.size(), 100 * big.size());
+}
+
+TEST_F(ApiTest, AHeadOfEventsOpensNoStream) {
+  start();
+  const Answer answer = raw(head("HEAD", "/api/v1/events") + "X-API-Token: " + kToken + "\r\n\r\n");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.body, "");
+  EXPECT_EQ(events.stats().clients, 0u);
+}
+
+// --- the description ----------------------------------------------------------------------------
+
+// openapi.yaml lists exactly the routes there are. Read by indentation, which its own test
+// (tests/contract) checks to be valid YAML and OpenAPI.
+TEST_F(ApiTest, OpenApiDescribesEveryRouteAndNoOther) {
+  start();
+  std::ifstream file(std::string(GEMA_SOURCE_DIR) + "/openapi.yaml");
+  ASSERT_TRUE(file);
+  std::set<std::string> described;
+  std::string line;
+  std::string path;
+  bool in_paths = false;
+  while (std::getline(file, line)) {
+    if (!line.empty() && line[0] != ' ' && line[0] != '#') {
+      in_paths = line == "paths:";
+    } else if (in_paths && line.rfind("  /", 0) == 0) {
+      path = line.substr(2, line.size() - 3);
+    } else if (in_paths) {
+      for (const char* method : {"get", "post", "put", "patch", "delete"}) {
+        if (line == "    " + std::string(method) + ":") {
+          std::string upper = method;
+          std::transform(upper.begin(), upper.end(), upper.begin(),
+                         [](char c) { return static_cast<char>(c - 32); });
+          described.insert(upper + " " + path);
+        }
+      }
+    }
+  }
+  std::set<std::string> registered;
+  for (const auto& [method, pattern] : api->routes()) {
+    registered.insert(method + " " + pattern);
+  }
+  EXPECT_EQ(described, registered);
+}
+
+TEST(LocalTime, AnUnknownZoneIsRefused) {
+  EXPECT_FALSE(use_timezone("Mars/Olympus"));
+  EXPECT_FALSE(use_timezone("../etc/passwd"));
+  ASSERT_TRUE(use_timezone("Asia/Jakarta"));
+  EXPECT_EQ(local_offset()(1'758'246'347), 7 * 3600);
+  ASSERT_TRUE(use_timezone("UTC"));
+}
+
+}  // namespace
+}  // namespace gema::gateway

@@ -1,0 +1,263 @@
+#include "services/gateway/io/device_json.h"
+
+#include <functional>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "services/gateway/core/limits.h"
+
+namespace gema::gateway {
+namespace {
+
+using json = nlohmann::json;
+
+// Takes one field's value into the device; returns the rule it breaks.
+using Setter = std::function<std::optional<std::string>(Device&, const json&)>;
+
+Setter text(std::string Device::*field) {
+  return [field](Device& device, const json& value) -> std::optional<std::string> {
+    if (!value.is_string()) {
+      return "must be a string";
+    }
+    if (value.get_ref<const std::string&>().size() > kFieldBytesMax) {
+      return "must have at most " + std::to_string(kFieldBytesMax) + " bytes";
+    }
+    device.*field = value.get<std::string>();
+    return std::nullopt;
+  };
+}
+
+std::optional<uint64_t> whole_number(const json& value) {
+  if (value.is_number_unsigned()) {
+    return value.get<uint64_t>();
+  }
+  return std::nullopt;
+}
+
+Setter number(uint32_t Device::*field) {
+  return [field](Device& device, const json& value) -> std::optional<std::string> {
+    const auto given = whole_number(value);
+    if (!given || *given > std::numeric_limits<uint32_t>::max()) {
+      return "must be a whole number from 0 to 4294967295";
+    }
+    device.*field = static_cast<uint32_t>(*given);
+    return std::nullopt;
+  };
+}
+
+Setter identity(DeviceId Device::*field, bool null_is_none) {
+  return [field, null_is_none](Device& device, const json& value) -> std::optional<std::string> {
+    if (null_is_none && value.is_null()) {
+      device.*field = 0;
+      return std::nullopt;
+    }
+    const auto given = whole_number(value);
+    if (!given || *given > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) ||
+        (*given == 0 && !null_is_none)) {
+      return "must be a device id (a whole number from 1)";
+    }
+    device.*field = *given;
+    return std::nullopt;
+  };
+}
+
+std::optional<std::string> set_probe_from(Device& device, const json& value) {
+  if (!value.is_array() || value.size() > 64) {
+    return "must be an array of at most 64 locations";
+  }
+  std::vector<std::string> locations;
+  for (const json& location : value) {
+    if (!location.is_string() || location.get_ref<const std::string&>().size() > 64) {
+      return "must hold strings of at most 64 bytes";
+    }
+    locations.push_back(location.get<std::string>());
+  }
+  device.probe_from = std::move(locations);
+  return std::nullopt;
+}
+
+std::optional<std::string> set_tags(Device& device, const json& value) {
+  if (!value.is_object() || value.size() > 64) {
+    return "must be an object of at most 64 strings";
+  }
+  std::map<std::string, std::string> tags;
+  for (const auto& [name, tag] : value.items()) {
+    if (!tag.is_string() || tag.get_ref<const std::string&>().size() > kFieldBytesMax ||
+        name.size() > 128) {
+      return "must hold strings of at most " + std::to_string(kFieldBytesMax) +
+             " bytes under names of at most 128";
+    }
+    tags.emplace(name, tag.get<std::string>());
+  }
+  device.tags = std::move(tags);
+  return std::nullopt;
+}
+
+struct Field {
+  std::string name;  // inventory's
+  Setter set;
+};
+
+// What a caller may write, with the other names the source systems have for it.
+const std::map<std::string, Field>& fields() {
+  static const std::map<std::string, Field> all = [] {
+    std::map<std::string, Field> out;
+    const auto add = [&out](const char* name, Setter set,
+                            std::initializer_list<const char*> aliases = {}) {
+      for (const char* alias : aliases) {
+        out[alias] = {name, set};
+      }
+      out[name] = {name, std::move(set)};
+    };
+    add("id", identity(&Device::id, false), {"device_id"});
+    add("address", text(&Device::address), {"ip_address"});
+    add("hostname", text(&Device::hostname));
+    add("merk", text(&Device::merk), {"manufacturer"});
+    add("os", text(&Device::os));
+    add("kondisi", text(&Device::kondisi));
+    add("supplier", text(&Device::supplier));
+    add("type", text(&Device::type));
+    add("post_code", text(&Device::post_code));
+    add("web_url", text(&Device::web_url));
+    add("id_lokasi", text(&Device::id_lokasi));
+    add("probe_from", set_probe_from);
+    add("parent", identity(&Device::parent, true));
+    add("interval_ms", number(&Device::interval_ms));
+    add("timeout_ms", number(&Device::timeout_ms));
+    add("echo_count", number(&Device::echo_count));
+    add("min_replies", number(&Device::min_replies));
+    add("tags", set_tags);
+    return out;
+  }();
+  return all;
+}
+
+// How deep brackets nest, strings left out: the parser recurses.
+size_t depth(const std::string& body) {
+  size_t deepest = 0;
+  size_t open = 0;
+  bool in_text = false;
+  for (size_t i = 0; i < body.size(); ++i) {
+    const char c = body[i];
+    if (in_text) {
+      i += c == '\\' ? 1 : 0;
+      in_text = c != '"';
+    } else if (c == '"') {
+      in_text = true;
+    } else if (c == '{' || c == '[') {
+      deepest = std::max(deepest, ++open);
+    } else if ((c == '}' || c == ']') && open > 0) {
+      --open;
+    }
+  }
+  return deepest;
+}
+
+std::string shown(const json& value) {
+  std::string out = value.dump(-1, ' ', true, json::error_handler_t::replace);
+  return out.size() <= 64 ? out : out.substr(0, 64) + "...";
+}
+
+Parsed<DeviceChange> fail(bool malformed, std::string message) {
+  Parsed<DeviceChange> out;
+  out.error = BodyError{malformed, std::move(message)};
+  return out;
+}
+
+Parsed<DeviceChange> parse(const std::string& body) {
+  if (depth(body) > kJsonDepthMax) {
+    return fail(true, "the body is nested more than 16 deep");
+  }
+  // A repeated name would silently win over the first: refuse it.
+  std::vector<std::map<std::string, bool>> names;
+  std::string repeated;
+  const auto watch = [&](int, json::parse_event_t event, json& value) {
+    if (event == json::parse_event_t::object_start) {
+      names.emplace_back();
+    } else if (event == json::parse_event_t::object_end) {
+      names.pop_back();
+    } else if (event == json::parse_event_t::key &&
+               !names.back().emplace(value.get<std::string>(), true).second) {
+      repeated = value.get<std::string>();
+    }
+    return true;
+  };
+  const json parsed = json::parse(body, watch, false);
+  if (parsed.is_discarded()) {
+    return fail(true, "the body is no valid JSON");
+  }
+  if (!parsed.is_object()) {
+    return fail(true, "the body must be a JSON object");
+  }
+  if (!repeated.empty()) {
+    return fail(false, "\"" + repeated.substr(0, 64) + "\": given twice");
+  }
+  Parsed<DeviceChange> out;
+  for (const auto& [name, value] : parsed.items()) {
+    const auto field = fields().find(name);
+    if (field == fields().end()) {
+      return fail(false, "\"" + name.substr(0, 64) + "\": no such field");
+    }
+    if (const auto rule = field->second.set(out.value.device, value)) {
+      return fail(false, name + " = " + shown(value) + ": " + *rule);
+    }
+    for (const auto& known : out.value.fields) {
+      if (known == field->second.name) {
+        return fail(false, "\"" + name + "\": given twice under different names");
+      }
+    }
+    out.value.fields.push_back(field->second.name);
+  }
+  return out;
+}
+
+bool has(const DeviceChange& change, const char* field) {
+  return std::find(change.fields.begin(), change.fields.end(), field) != change.fields.end();
+}
+
+}  // namespace
+
+Parsed<DeviceChange> parse_new_device(const std::string& body) {
+  auto parsed = parse(body);
+  if (!parsed.error && has(parsed.value, "id")) {
+    return fail(false, "id: is given by Gema, not by the caller");
+  }
+  if (!parsed.error && !has(parsed.value, "address")) {
+    return fail(false, "address: required");
+  }
+  if (!parsed.error) {
+    // What is not given is inventory's default, which 0 asks for.
+    Device& device = parsed.value.device;
+    for (auto field :
+         {&Device::interval_ms, &Device::timeout_ms, &Device::echo_count, &Device::min_replies}) {
+      const char* name = field == &Device::interval_ms  ? "interval_ms"
+                         : field == &Device::timeout_ms ? "timeout_ms"
+                         : field == &Device::echo_count ? "echo_count"
+                                                        : "min_replies";
+      if (!has(parsed.value, name)) {
+        device.*field = 0;
+      } else if (device.*field == 0) {
+        return fail(false, std::string(name) + " = 0: must be at least 1");
+      }
+    }
+  }
+  return parsed;
+}
+
+Parsed<DeviceChange> parse_device_patch(const std::string& body, DeviceId id) {
+  auto parsed = parse(body);
+  if (parsed.error) {
+    return parsed;
+  }
+  if (has(parsed.value, "id")) {
+    return fail(false, "id: cannot be changed");
+  }
+  if (parsed.value.fields.empty()) {
+    return fail(false, "the body names no field to change");
+  }
+  parsed.value.device.id = id;
+  return parsed;
+}
+
+}  // namespace gema::gateway

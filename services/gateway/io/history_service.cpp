@@ -1,0 +1,144 @@
+#include "services/gateway/io/history_service.h"
+
+#include <algorithm>
+#include <atomic>
+#include <future>
+
+#include "common/history/reader.h"
+
+namespace gema::gateway {
+
+HistoryService::HistoryService(HistoryOptions options)
+    : options_(std::move(options)), threads_(options_.connections, options_.waiting_max) {}
+
+HistoryService::~HistoryService() {
+  threads_.shutdown();
+}
+
+Result<std::unique_ptr<postgres::Connection>> HistoryService::take_connection() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!idle_.empty()) {
+      auto connection = std::move(idle_.back());
+      idle_.pop_back();
+      return connection;
+    }
+  }
+  return postgres::Connection::open(options_.postgres);
+}
+
+void HistoryService::give_back(std::unique_ptr<postgres::Connection> connection) {
+  const std::lock_guard lock(mutex_);
+  if (connection->usable() && idle_.size() < options_.connections) {
+    idle_.push_back(std::move(connection));
+  }
+}
+
+template <class T>
+Result<T> HistoryService::run(std::function<Result<T>(postgres::Connection&)> query) {
+  struct Job {
+    std::promise<Result<T>> answer;
+    std::atomic<bool> abandoned{false};
+  };
+  auto job = std::make_shared<Job>();
+  auto answer = job->answer.get_future();
+  const bool taken = threads_.try_enqueue([this, job, query = std::move(query)] {
+    if (job->abandoned) {
+      return;  // nobody waits any more
+    }
+    auto connection = take_connection();
+    Result<T> result = connection ? query(**connection) : Result<T>(connection.error());
+    // A connection that died while it was idle says so on first use: one more try on a new one.
+    if (connection && !result && !(*connection)->usable()) {
+      connection = postgres::Connection::open(options_.postgres);
+      result = connection ? query(**connection) : Result<T>(connection.error());
+    }
+    if (connection) {
+      give_back(std::move(*connection));
+    }
+    job->answer.set_value(std::move(result));
+  });
+  Result<T> result = Error{Errc::kUnavailable, "history is busy: try again in a moment"};
+  const bool came = taken && answer.wait_for(options_.patience) == std::future_status::ready;
+  if (came) {
+    result = answer.get();
+  } else if (taken) {
+    job->abandoned = true;
+    result = Error{Errc::kTimeout, "history did not answer within " +
+                                       std::to_string(options_.patience.count() / 1000) + " s"};
+  }
+  const std::lock_guard lock(mutex_);
+  ++stats_.queries;
+  stats_.refused += taken ? 0 : 1;
+  stats_.late += taken && !came ? 1 : 0;
+  stats_.failed += result ? 0 : 1;
+  return result;
+}
+
+Result<DeviceHistory> HistoryService::device(DeviceId device, int64_t from_ms, int64_t to_ms,
+                                             size_t limit) {
+  return run<DeviceHistory>([=](postgres::Connection& connection) -> Result<DeviceHistory> {
+    auto results = history::Reader(connection).results(device, from_ms, to_ms, limit);
+    if (!results) {
+      return results.error();
+    }
+    DeviceHistory out;
+    out.truncated = results->truncated;
+    out.rows.reserve(results->rows.size());
+    for (auto row = results->rows.rbegin(); row != results->rows.rend(); ++row) {
+      out.rows.push_back({.due_ms = row->due_ms,
+                          .verdict = row->verdict,
+                          .reason = row->reason,
+                          .rtt_us = row->rtt_us});
+    }
+    return out;
+  });
+}
+
+Result<HistoryStatistics> HistoryService::statistics(std::optional<DeviceId> device,
+                                                     int64_t from_ms, int64_t to_ms) {
+  using All = std::map<DeviceId, history::Statistics>;
+  return run<HistoryStatistics>([=](postgres::Connection& connection) -> Result<HistoryStatistics> {
+    history::Reader reader(connection);
+    All all;
+    if (device) {
+      auto results = reader.results(*device, from_ms, to_ms);
+      if (!results) {
+        return results.error();
+      }
+      all[*device] = history::statistics_of(*results);
+    } else {
+      auto statistics = reader.statistics(from_ms, to_ms);
+      if (!statistics) {
+        return statistics.error();
+      }
+      all = std::move(*statistics);
+    }
+    HistoryStatistics out;
+    double sum_us = 0;
+    uint64_t echoes = 0;
+    for (const auto& [id, s] : all) {
+      if (s.answered + s.failed == 0) {
+        continue;
+      }
+      ++out.devices;
+      out.answered += s.answered;
+      out.failed += s.failed;
+      if (s.echoes_answered > 0) {
+        out.rtt_min_us = echoes == 0 ? s.rtt_min_us : std::min(out.rtt_min_us, s.rtt_min_us);
+        out.rtt_max_us = std::max(out.rtt_max_us, s.rtt_max_us);
+        sum_us += s.rtt_mean_us * static_cast<double>(s.echoes_answered);
+        echoes += s.echoes_answered;
+      }
+    }
+    out.rtt_mean_us = echoes == 0 ? 0 : sum_us / static_cast<double>(echoes);
+    return out;
+  });
+}
+
+HistoryService::Stats HistoryService::stats() const {
+  const std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+}  // namespace gema::gateway
