@@ -265,7 +265,7 @@ class PosixStore final : public SegmentStore {
     int fd =
         ::openat(dir_fd_->fd, "spool.meta.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0) return failed("spool.meta.new cannot be created", errno);
-    File file(fd);
+    auto file = std::make_shared<File>(fd);
     int error = write_all(fd, bytes);
     if (error == 0 && durable && ::fsync(fd) != 0) error = errno;
     if (error == 0 && ::renameat(dir_fd_->fd, "spool.meta.new", dir_fd_->fd, "spool.meta") != 0) {
@@ -273,6 +273,7 @@ class PosixStore final : public SegmentStore {
     }
     if (error == 0 && durable && ::fsync(dir_fd_->fd) != 0) error = errno;
     if (error != 0) return failed("spool.meta cannot be written", error);
+    meta_ = durable ? nullptr : file;
     return {};
   }
 
@@ -315,8 +316,10 @@ class PosixStore final : public SegmentStore {
     for (uint64_t number : numbers) {
       if (FilePtr file = for_writing(number)) files.push_back(std::move(file));
     }
-    if (created_) files.push_back(dir_fd_);
+    if (meta_ != nullptr) files.push_back(meta_);
+    if (created_ || meta_ != nullptr) files.push_back(dir_fd_);
     created_ = false;
+    meta_.reset();
     // The newest is written on. The others keep the descriptor they were written through only until
     // it is synced: a fresh one might not be told of an earlier write error.
     while (writing_.size() > 1) writing_.erase(writing_.begin());
@@ -329,6 +332,7 @@ class PosixStore final : public SegmentStore {
   std::map<uint64_t, FilePtr> writing_;
   std::map<uint64_t, FilePtr> reading_;
   std::map<uint64_t, uint64_t> sizes_;
+  FilePtr meta_;          // written, not synced yet
   bool created_ = false;  // a name that a sync must make durable
   Syncer syncer_;
 };

@@ -33,7 +33,8 @@ class SegmentStore {
   // Out of the way, but kept for whoever wants to know what happened (the newest one only).
   virtual Result<void> set_aside(uint64_t number) = 0;
 
-  // Begins to make these segments durable, and the names of those created. One at a time:
+  // Begins to make these segments durable, and the names of those created, and the meta file as it
+  // was written last. One at a time:
   // begin_sync again only after sync_result() gave the last one's.
   virtual void begin_sync(std::vector<uint64_t> numbers) = 0;
   virtual std::optional<Result<void>> sync_result() = 0;

@@ -10,6 +10,8 @@ namespace gema::stream {
 namespace {
 
 constexpr Duration kRetryEvery = 1s;
+// Dropped segments whose files wait for the meta file to be durable. Beyond, they go at once.
+constexpr size_t kRemovalsMax = 4;
 constexpr Duration kSyncPollEvery = 10ms;  // while an fdatasync runs
 
 }  // namespace
@@ -170,10 +172,23 @@ Result<void> SpooledProducer::make_room(uint64_t bytes, Now now) {
 }
 
 void SpooledProducer::drop_front(uint64_t number, bool dropped) {
-  // A file that cannot be removed is forgotten all the same: should it still be there after a
-  // restart, its records are held once more, which harms nobody.
-  if (Result<void> done = store_->remove(number); !done) ++core_.counters().store_failures;
   core_.front_removed(dropped);
+  if (!core_.meta_stale()) return remove(number);
+  // The meta file says what was dropped. It must be durable before the records go, or a power cut
+  // could take both, and nobody would ever hear of them.
+  write_meta();
+  core_.ask_sync(last_tick_);
+  removals_.push_back(number);
+  while (removals_.size() > kRemovalsMax) {
+    remove(removals_.front());
+    removals_.pop_front();
+  }
+}
+
+// A file that cannot be removed is forgotten all the same: should it still be there after a
+// restart, its records are held once more, which harms nobody.
+void SpooledProducer::remove(uint64_t number) {
+  if (Result<void> done = store_->remove(number); !done) ++core_.counters().store_failures;
 }
 
 Result<void> SpooledProducer::begin_epoch(EpochReason reason, Now now) {
@@ -187,6 +202,9 @@ Result<void> SpooledProducer::begin_epoch(EpochReason reason, Now now) {
     if (core_.epochs().size() < before) continue;
     if (core_.front_epoch_has_segments()) break;
     core_.forget_front_epoch();
+  }
+  while (std::optional<uint64_t> front = core_.must_drop_for(kSegmentHeaderBytes)) {
+    drop_front(*front, true);
   }
   SegmentHeader header = core_.next_header(options_.new_epoch(), reason, now);
   EncodedHeader encoded = encode_header(header);
@@ -221,11 +239,16 @@ void SpooledProducer::queue(StreamMessage message) {
 
 void SpooledProducer::tick(Now now) {
   if (closed_) return;
+  last_tick_ = now;
   if (sync_running_) {
     if (std::optional<Result<void>> result = store_->sync_result()) {
       sync_running_ = false;
       core_.on_synced(result->has_value(), now);
       if (!*result) write_meta();
+      for (; removals_synced_ > 0 && !removals_.empty(); --removals_synced_) {
+        remove(removals_.front());
+        removals_.pop_front();
+      }
     }
   }
   if (std::optional<EpochReason> reason = core_.epoch_needed()) {
@@ -236,6 +259,7 @@ void SpooledProducer::tick(Now now) {
   if (core_.sync_due(now)) {
     store_->begin_sync(core_.take_dirty(now));
     sync_running_ = true;
+    removals_synced_ = removals_.size();
   }
   while (std::optional<uint64_t> front = core_.may_release(now)) drop_front(*front, false);
   if (core_.meta_stale() && (!meta_retry_at_ || now.mono >= *meta_retry_at_)) {
@@ -312,6 +336,8 @@ Result<void> SpooledProducer::close_cleanly(Now now) {
   bool clean = synced.has_value() && !core_.epoch_needed();
   SpoolMeta meta = core_.meta(clean, clean ? options_.boot_id : std::string());
   if (Result<void> done = store_->write_meta(encode_meta(meta), true); !done) return done;
+  for (uint64_t number : removals_) remove(number);
+  removals_.clear();
   return synced;
 }
 

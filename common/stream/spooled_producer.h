@@ -72,6 +72,7 @@ class SpooledProducer {
   Result<uint64_t> write(uint32_t partition, const std::vector<Piece>& pieces, Now now);
   Result<void> make_room(uint64_t bytes, Now now);
   void drop_front(uint64_t number, bool dropped);
+  void remove(uint64_t number);
   void queue(StreamMessage message);
   void write_meta();
   std::optional<RecordMessage> read_record(const ProducerCore::Replay& replay);
@@ -84,6 +85,9 @@ class SpooledProducer {
   bool sync_running_ = false;
   bool closed_ = false;
   MonoTime last_take_{};
+  Now last_tick_;
+  std::deque<uint64_t> removals_;  // dropped segments, files still there
+  size_t removals_synced_ = 0;     // of them, those whose dropping the running sync makes durable
   std::optional<MonoTime> epoch_retry_at_;
   std::optional<MonoTime> meta_retry_at_;
   std::string scratch_;

@@ -113,6 +113,11 @@ void ConsumerCore::on_record(const std::string& producer_name, RecordMessage rec
     ++counters_.duplicates;
     return;
   }
+  if (record.seq > track.last_known && in_order() &&
+      left_behind(producer, *epoch, record.partition)) {
+    ++counters_.unlisted;  // lost by its producer in a power cut, and what came after is under way
+    return;
+  }
   track.lost.remove(record.seq);  // here it is after all, and not announced yet
   track.record_bytes = (7 * track.record_bytes + record.payload.size() + kStashOverhead) / 8;
   uint32_t partition = record.partition;
@@ -140,6 +145,15 @@ void ConsumerCore::arrived(ProducerState& producer, Track& track, uint64_t seq, 
   if (track.asked.empty()) return;
   if (track.asked.remove(seq) > 0) track.progress_at = now.mono;
   if (track.more && track.asked.count() < window(track) / 2) attend(producer);
+}
+
+// True when a later epoch has begun in this partition: in order, nothing may follow in this one.
+bool ConsumerCore::left_behind(const ProducerState& producer, const Epoch& epoch,
+                               uint32_t partition) {
+  return epoch.superseded &&
+         std::any_of(producer.epochs.begin(), producer.epochs.end(), [&](const Epoch& later) {
+           return later.order > epoch.order && later.tracks[partition].started;
+         });
 }
 
 // --- any order -----------------------------------------------------------------------------------
@@ -566,6 +580,7 @@ void ConsumerCore::close_unlisted(ProducerState& producer, const TipMessage& tip
 
 void ConsumerCore::list_epochs(ProducerState& producer, const TipMessage& tip, Now now,
                                std::vector<Delivery>& out) {
+  producer.done.clear();
   bool first_contact = producer.epochs.empty();
   size_t known_until = 0;  // unknown epochs before this one were closed and forgotten long ago
   for (size_t i = 0; i < tip.epochs.size(); ++i) {
@@ -575,17 +590,28 @@ void ConsumerCore::list_epochs(ProducerState& producer, const TipMessage& tip, N
     const EpochTip& listed = tip.epochs[i];
     Epoch* epoch = find_epoch(producer, listed.epoch);
     if (epoch == nullptr) {
-      if (i < known_until) continue;
+      if (i < known_until) {
+        acknowledge_done(producer, listed);
+        continue;
+      }
       uint64_t order = producer.epochs.empty() ? 1 : producer.epochs.back().order + 1;
       epoch = &producer.epochs.emplace_back();
       epoch->id = listed.epoch;
       epoch->order = order;
     }
+    if (epoch->closed) acknowledge_done(producer, listed);
     if (epoch->closed || epoch->closing) continue;
     epoch->predecessor = listed.predecessor;
     epoch->reason = listed.reason;
     epoch->superseded = i + 1 < tip.epochs.size();
     read_tip(producer, *epoch, listed, first_contact, now, out);
+  }
+}
+
+void ConsumerCore::acknowledge_done(ProducerState& producer, const EpochTip& tip) {
+  for (uint32_t p = 0; p < kPartitions; ++p) {
+    uint64_t last = tip.last_seq[p];
+    if (mine_[p] && last > 0) producer.done.push_back({tip.epoch, p, last, last, {}});
   }
 }
 
@@ -820,6 +846,7 @@ void ConsumerCore::build_ack(const ProducerState& producer, std::vector<Out>& ou
     }
     ack.partitions.push_back(std::move(part));
   }
+  ack.partitions.insert(ack.partitions.end(), producer.done.begin(), producer.done.end());
   if (ack.partitions.empty()) return;
   ++counters_.acks_sent;
   out.push_back({producer.name, std::move(ack)});

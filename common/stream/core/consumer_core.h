@@ -91,6 +91,9 @@ class ConsumerCore {
     bool ack_due = false;
     MonoTime ack_at{};  // when the last acknowledgement left
     bool ack_sent = false;
+    // Epochs over and done with that the producer still lists (its old segments came back from the
+    // dead): acknowledged to their end, or they would stay for ever.
+    std::vector<PartitionAck> done;
   };
   using Producers = std::map<std::string, ProducerState>;
 
@@ -100,6 +103,7 @@ class ConsumerCore {
   void list_epochs(ProducerState& producer, const TipMessage& tip, Now now,
                    std::vector<Delivery>& out);
   void note_from_paused(ProducerState& producer, const TipMessage& tip);
+  void acknowledge_done(ProducerState& producer, const EpochTip& tip);
   void read_tip(ProducerState& producer, Epoch& epoch, const EpochTip& tip, bool first_contact,
                 Now now, std::vector<Delivery>& out);
   void begin_track(const ProducerState& producer, Epoch& epoch, uint32_t partition,
@@ -149,6 +153,7 @@ class ConsumerCore {
   void build_ack(const ProducerState& producer, std::vector<Out>& out);
   bool in_order() const { return options_.order == Order::kInOrder || options_.observer; }
   static Epoch* find_epoch(ProducerState& producer, uint64_t id);
+  static bool left_behind(const ProducerState& producer, const Epoch& epoch, uint32_t partition);
   static bool complete(const Epoch& epoch, uint32_t partition);
 
   ConsumerOptions options_;

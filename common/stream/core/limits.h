@@ -21,6 +21,9 @@ inline constexpr uint32_t kPartsMax = kThingBytesMax / kPartBytes;
 // Epochs held. Beyond, the oldest is dropped as at the byte bound: counted and announced. Also what
 // a consumer accepts in a tip.
 inline constexpr size_t kEpochsMax = 64;
+// Of them, epochs that hold nothing any more and are acknowledged. Beyond, the oldest is no longer
+// listed: consumers close it.
+inline constexpr size_t kEndedEpochsListed = 4;
 // Records waiting to be handed to the bus, live. Beyond, the oldest of them are skipped, counted:
 // they are in the spool and arrive by replay.
 inline constexpr size_t kLiveQueueMax = 4'096;

@@ -67,7 +67,9 @@ bool ProducerCore::add_segment(const SegmentScan& scan, uint64_t number, uint64_
   counters_.last_appended_at = std::max(counters_.last_appended_at, scan.newest);
   bytes_ += bytes;
   next_number_ = number + 1;
-  damaged_last_ = scan.tail == Tail::kDamaged || scan.damaged_bytes > 0;
+  // A tail cut short is nearly always a write that kill -9 interrupted. But a flipped length looks
+  // the same, and then a record that others have seen is cut off: its seq must not come again.
+  damaged_last_ = scan.tail != Tail::kClean || scan.damaged_bytes > 0;
   segments_.push_back(std::move(segment));
   return true;
 }
@@ -120,6 +122,9 @@ std::optional<EpochReason> ProducerCore::recover(const std::optional<SpoolMeta>&
       }
     }
   }
+  // What the process before us wrote last may still be in memory only.
+  for (const Segment& segment : segments_) dirty_.push_back(segment.number);
+  if (!dirty_.empty()) dirty_since_ = MonoTime{};
   meta_stale_ = true;
   // A process that was killed left what it wrote last in the page cache. What is older than the
   // segment before the newest was synced long before.
@@ -258,18 +263,17 @@ void ProducerCore::front_removed(bool dropped) {
   delist_emptied();
 }
 
-// Epochs without segments are listed until every group has read (or closed) them.
+// Epochs without segments are listed until every group has read (or closed) them, and the last few
+// even then: a group restored to before their end must hear where that was.
 void ProducerCore::delist_emptied() {
-  for (size_t i = 0; i + 1 < epochs_.size();) {
-    const Epoch& epoch = epochs_[i];
+  size_t ended = 0;
+  for (size_t i = epochs_.empty() ? 0 : epochs_.size() - 1; i > 0; --i) {
+    const Epoch& epoch = epochs_[i - 1];
     bool owed = epoch.segments > 0;
-    for (uint32_t p = 0; p < kPartitions && !owed; ++p)
+    for (uint32_t p = 0; p < kPartitions && !owed; ++p) {
       owed = acked_by_all(epoch, p) < epoch.last[p];
-    if (owed) {
-      ++i;
-    } else {
-      forget_epoch(i);
     }
+    if (!owed && ++ended > kEndedEpochsListed) forget_epoch(i - 1);
   }
 }
 

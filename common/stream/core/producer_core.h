@@ -77,6 +77,10 @@ class ProducerCore {
   // failed one the next success counts: what the disk lost can then not be known, nor be waited
   // for.
   bool synced(uint64_t epoch, uint32_t partition, uint64_t through) const;
+  // Something besides segments (the meta file) waits for the next sync.
+  void ask_sync(Now now) {
+    if (!dirty_since_) dirty_since_ = now.mono;
+  }
 
   // --- the other side ---
   void on_ack(const AckMessage& ack);

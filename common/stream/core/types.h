@@ -40,7 +40,7 @@ enum class EpochReason : uint8_t {
   kSyncFailed = 3,     // fdatasync failed: what the disk holds is unknown
   kAckBeyondLast = 4,  // a consumer knows seqs that we do not: our spool is older than it was
   kClockStep = 5,      // the wall clock stepped
-  kSpoolDamaged = 6,   // the newest segment is damaged beyond a write cut short
+  kSpoolDamaged = 6,   // the newest segment is damaged, or ends within a record
 };
 const char* to_string(EpochReason reason);
 
