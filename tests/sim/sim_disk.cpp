@@ -22,7 +22,8 @@ void SimDisk::power_cut(Random& random) {
       continue;
     }
     size_t unsynced = file.bytes.size() - file.synced;
-    size_t kept = unsynced == 0 ? 0 : random.below(unsynced + 1);
+    // File systems that allocate late mostly come back with the size of the last sync.
+    size_t kept = unsynced == 0 || random.chance(400) ? 0 : random.below(unsynced + 1);
     file.bytes.resize(file.synced + kept);
     // Blocks that were allocated but never written read as zeros, or as somebody's old data.
     if (kept > 0 && random.chance(300)) {
