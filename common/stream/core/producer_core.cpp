@@ -126,12 +126,6 @@ std::optional<EpochReason> ProducerCore::recover(const std::optional<SpoolMeta>&
   for (const Segment& segment : segments_) dirty_.push_back(segment.number);
   if (!dirty_.empty()) dirty_since_ = MonoTime{};
   meta_stale_ = true;
-  // A process that was killed left what it wrote last in the page cache. What is older than the
-  // segment before the newest was synced long before.
-  for (size_t i = segments_.size() > 2 ? segments_.size() - 2 : 0; i < segments_.size(); ++i) {
-    dirty_.push_back(segments_[i].number);
-    dirty_since_ = MonoTime{};
-  }
   if (!had_segments) return EpochReason::kNewSpool;
   if (!meta || (!meta->clean && meta->boot_id != boot_id)) return EpochReason::kUncleanBoot;
   if (damaged_last_ || behind || !current_readable) return EpochReason::kSpoolDamaged;
