@@ -110,7 +110,6 @@ ApiDependencies App::dependencies(Auth auth) {
                            int64_t to_ms) { return history_->statistics(device, from_ms, to_ms); },
       .change_device = [this](const std::string& method,
                               const DeviceChange& change) { return change_device(method, change); },
-      .waiting_for = [this] { return environment_.health.waiting_for(); },
       .all_metrics = [this] { return collect_metrics(environment_.common.run_dir()); },
       .observe = [this](const std::string& route, int status,
                         Duration took) { count(route, status, took); }};
