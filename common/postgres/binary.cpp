@@ -28,7 +28,7 @@ T get(const char* at) {
 std::string one_line(const char* text) {
   std::string line = text == nullptr ? "" : text;
   for (char& c : line) {
-    if (c == '\n') c = ' ';
+    if (c == '\n' || c == '\t') c = ' ';
   }
   while (!line.empty() && line.back() == ' ') line.pop_back();
   return line;

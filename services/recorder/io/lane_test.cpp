@@ -1,0 +1,438 @@
+// Producer, lane and PostgreSQL together; only the bus is a function call, which loses what the
+// test tells it to. Time is the test's own; the workers' threads and the database are real.
+#include "services/recorder/io/lane.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "common/base/random.h"
+#include "common/codec/ping_codec.h"
+#include "common/codec/transition_codec.h"
+#include "common/history/reader.h"
+#include "common/postgres/migrate.h"
+#include "common/stream/producer.h"
+#include "services/recorder/core/limits.h"
+#include "tests/support/postgres_server.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/wait_until.h"
+
+namespace gema::recorder {
+namespace {
+
+using postgres::Connection;
+using postgres::Transaction;
+
+constexpr int64_t kStartMs = 1'800'000'123'000;
+constexpr uint32_t kInterval = 1000;
+constexpr auto kPatience = std::chrono::seconds(20);
+
+testing::PostgresServer& server() {
+  static testing::PostgresServer instance;
+  return instance;
+}
+
+postgres::Options postgres_options() {
+  postgres::Options o{.conninfo = server().conninfo()};
+  o.statement_timeout = std::chrono::milliseconds(20'000);
+  return o;
+}
+
+class LaneTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!server().running()) server().restart();
+    sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+    auto connection = connect();
+    ASSERT_TRUE(postgres::migrate(*connection));
+  }
+
+  std::unique_ptr<Connection> connect() {
+    auto connection = Connection::open(postgres_options());
+    EXPECT_TRUE(connection) << connection.error().message << server().log();
+    return std::move(*connection);
+  }
+
+  std::string sql(const std::string& statement) {
+    auto result = connect()->transact([&](Transaction& tx) {
+      const auto rows = tx.exec(statement);
+      return rows.empty() || rows[0][0].is_null() ? std::string() : rows[0][0].as<std::string>();
+    });
+    EXPECT_TRUE(result) << statement << ": " << (result ? "" : result.error().message);
+    return result ? *result : "";
+  }
+
+  void open_producer(const std::string& stream = "ping", uint64_t bytes_max = 64U << 20) {
+    stream::ProducerOptions options{.dir = dir_ / ("spool-" + stream),
+                                    .stream = stream,
+                                    .name = "prober-1",
+                                    .groups = {"recorder"},
+                                    .bytes_max = bytes_max};
+    auto opened = stream::Producer::open(options, now_);
+    ASSERT_TRUE(opened) << opened.error().message;
+    producer_ = std::move(*opened);
+  }
+
+  LaneOptions lane_options(const std::string& stream = "ping") {
+    return {.stream = stream,
+            .postgres = postgres_options(),
+            .commit_every = 100ms,
+            .retry_after = 200ms,
+            .check_every = 1s,
+            .seed = ++seed_};
+  }
+  std::unique_ptr<Lane> make_lane(const std::string& stream = "ping") {
+    return std::make_unique<Lane>(
+        lane_options(stream), stream == "ping" ? make_ping_sorter(24h) : make_transition_sorter());
+  }
+
+  // One slot of every device, in one record per partition.
+  void measure() {
+    std::map<uint32_t, PingResults> by_partition;
+    for (DeviceId device = 1; device <= kDevices; ++device) {
+      PingResults& r = by_partition[partition_of(device)];
+      r.location = "default";
+      r.device.push_back(device);
+      r.interval_ms.push_back(kInterval);
+      r.due_ms.push_back(slot_at_or_before(device, kInterval, kStartMs + measured_ * kInterval));
+      r.verdict.push_back(Verdict::kAnswered);
+      r.reason.push_back(Reason::kNone);
+      r.echo_outcome.push_back(EchoOutcome::kReply);
+      r.echo_rtt_us.push_back(static_cast<uint32_t>(measured_));
+      r.echo_begin.push_back(static_cast<uint32_t>(r.echo_outcome.size()));
+    }
+    for (const auto& [partition, results] : by_partition) {
+      encode_ping(results, payload_);
+      auto seq = producer_->append(partition, payload_, now_);
+      ASSERT_TRUE(seq) << seq.error().message;
+    }
+    ++measured_;
+  }
+
+  // One turn of everything, 20 ms later.
+  void turn(const std::vector<Lane*>& lanes) {
+    now_.mono += 20ms;
+    now_.wall += 20ms;
+    producer_->tick(now_);
+    for (const stream::Outgoing& m : producer_->take_outgoing(now_)) {
+      for (Lane* lane : lanes) {
+        if (!random_.chance(lose_per_mille_)) lane->on_message(m.topic, m.payload, now_);
+      }
+    }
+    for (Lane* lane : lanes) {
+      lane->turn(now_);
+      for (const stream::Outgoing& m : lane->take_outgoing(now_)) {
+        if (!random_.chance(lose_per_mille_)) producer_->on_message(m.topic, m.payload, now_);
+      }
+    }
+  }
+
+  bool run_until(const std::vector<Lane*>& lanes, const std::function<bool()>& condition) {
+    return testing::wait_until(
+        [&] {
+          turn(lanes);
+          return condition();
+        },
+        kPatience);
+  }
+  bool acknowledged() { return producer_->stats().unacknowledged == 0; }
+
+  // Every slot of every device is in history exactly once, as it was measured.
+  void expect_all_recorded_once() {
+    auto connection = connect();
+    history::Reader reader(*connection);
+    const auto stored = sql("SELECT coalesce(sum(results), 0) FROM ping_hot");
+    EXPECT_EQ(stored, std::to_string(measured_ * static_cast<int64_t>(kDevices)));
+    for (DeviceId device = 1; device <= kDevices; ++device) {
+      auto results = reader.results(device, 0, 4'000'000'000'000);
+      ASSERT_TRUE(results) << results.error().message;
+      ASSERT_EQ(results->rows.size(), static_cast<size_t>(measured_)) << "device " << device;
+      for (size_t i = 0; i < results->rows.size(); ++i) {
+        ASSERT_EQ(
+            results->rows[i].due_ms,
+            slot_at_or_before(device, kInterval, kStartMs + static_cast<int64_t>(i) * kInterval));
+        ASSERT_EQ(results->rows[i].rtt_us, i);
+      }
+    }
+  }
+
+  static constexpr DeviceId kDevices = 20;
+  testing::TempDir dir_;
+  Now now_{MonoTime{} + 1'000s, wall_from_ms(kStartMs + 3'600'000)};
+  std::unique_ptr<stream::Producer> producer_;
+  Random random_{11};
+  uint32_t lose_per_mille_ = 0;
+  uint64_t seed_ = 0;
+  int64_t measured_ = 0;
+  std::string payload_;
+};
+
+TEST_F(LaneTest, RecordsWhatComesOnceAndThenAcknowledgesIt) {
+  open_producer();
+  auto lane = make_lane();
+  for (int i = 0; i < 20; ++i) {
+    measure();
+    turn({lane.get()});
+  }
+  EXPECT_TRUE(run_until({lane.get()}, [&] { return acknowledged(); }));
+  expect_all_recorded_once();
+  EXPECT_EQ(lane->sorted().results, static_cast<uint64_t>(measured_) * kDevices);
+  EXPECT_GT(lane->counts().commits, 0U);
+  EXPECT_EQ(lane->counts().newest_recorded_ms, lane->sorted().newest_ms);
+  EXPECT_EQ(lane->waiting_for(), "");
+}
+
+TEST_F(LaneTest, AcknowledgesNothingThatIsNotCommitted) {
+  open_producer();
+  auto lane = make_lane();
+  ASSERT_TRUE(run_until({lane.get()}, [&] { return lane->waiting_for().empty(); }));
+  sql("CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
+      " $$ BEGIN RAISE disk_full; END $$;"
+      "CREATE TRIGGER full_disk BEFORE INSERT ON stream_positions EXECUTE FUNCTION full_disk()");
+  measure();
+  EXPECT_TRUE(run_until({lane.get()}, [&] { return lane->counts().commit_failures >= 3; }));
+  EXPECT_EQ(producer_->stats().unacknowledged, kPartitions);
+  EXPECT_NE(lane->waiting_for().find("disk"), std::string::npos) << lane->waiting_for();
+  sql("DROP TRIGGER full_disk ON stream_positions");
+  EXPECT_TRUE(run_until({lane.get()}, [&] { return acknowledged(); }));
+  EXPECT_EQ(lane->waiting_for(), "");
+  expect_all_recorded_once();
+}
+
+TEST_F(LaneTest, GoesOnWhenPostgresIsKilledInMidStreamAgainAndAgain) {
+  open_producer();
+  auto lane = make_lane();
+  lose_per_mille_ = 20;
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 10; ++i) {
+      measure();
+      turn({lane.get()});
+    }
+    server().kill9();
+    for (int i = 0; i < 10; ++i) {
+      measure();
+      turn({lane.get()});
+    }
+    EXPECT_TRUE(run_until({lane.get()}, [&] { return !lane->waiting_for().empty(); }));
+    server().restart();
+  }
+  EXPECT_TRUE(run_until({lane.get()}, [&] { return acknowledged(); }));
+  expect_all_recorded_once();
+}
+
+TEST_F(LaneTest, LosesAndDoublesNothingWhenTheRecorderDiesAtAnyMoment) {
+  open_producer();
+  lose_per_mille_ = 50;
+  uint64_t commits = 0;
+  for (int life = 0; life < 12; ++life) {
+    auto lane = make_lane();
+    ASSERT_TRUE(run_until({lane.get()}, [&] { return lane->waiting_for().empty(); }));
+    // Some lives end before COMMIT, some after it and before the acknowledgement.
+    for (uint64_t i = 0; i < 2 + random_.below(12); ++i) {
+      measure();
+      turn({lane.get()});
+    }
+    if (random_.chance(500)) {
+      const uint64_t before = lane->counts().commits;
+      run_until({lane.get()}, [&] { return lane->counts().commits > before; });
+    }
+    commits += lane->counts().commits;
+  }
+  EXPECT_GT(commits, 0U);
+  auto lane = make_lane();
+  EXPECT_TRUE(run_until({lane.get()}, [&] { return acknowledged(); }));
+  expect_all_recorded_once();
+}
+
+TEST_F(LaneTest, TwoRecordersAtOnceDoubleNothing) {
+  open_producer();
+  auto a = make_lane();
+  auto b = make_lane();
+  lose_per_mille_ = 50;
+  for (int i = 0; i < 60; ++i) {
+    measure();
+    turn({a.get(), b.get()});
+  }
+  EXPECT_TRUE(run_until(
+      {a.get(), b.get()},
+      [&] { return acknowledged() && a->counts().conflicts + b->counts().conflicts > 0; }))
+      << producer_->stats().unacknowledged << " not acknowledged, conflicts "
+      << a->counts().conflicts << " and " << b->counts().conflicts << ", outstanding "
+      << a->stream_stats().outstanding << " and " << b->stream_stats().outstanding << ", wanted "
+      << a->stream_stats().wanted << " and " << b->stream_stats().wanted << ", acks "
+      << a->stream_stats().acks_sent << " and " << b->stream_stats().acks_sent;
+  expect_all_recorded_once();
+}
+
+TEST_F(LaneTest, AsksAgainForWhatARestoredDatabaseLacks) {
+  open_producer();
+  auto lane = make_lane();
+  const char* tables[] = {"stream_heads", "stream_positions", "stream_epochs", "ping_hot"};
+  measure();
+  ASSERT_TRUE(run_until({lane.get()}, [&] { return acknowledged(); }));
+  for (const char* t : tables) {
+    sql(std::string("CREATE TABLE saved_") + t + " AS SELECT * FROM " + t);
+  }
+  for (int i = 0; i < 10; ++i) {
+    measure();
+    turn({lane.get()});
+  }
+  ASSERT_TRUE(run_until({lane.get()}, [&] { return acknowledged() && lane->idle(); }));
+  std::string restore;
+  for (const char* t : tables) {
+    restore +=
+        std::string("DELETE FROM ") + t + "; INSERT INTO " + t + " SELECT * FROM saved_" + t + ";";
+  }
+  sql(restore);
+  EXPECT_EQ(sql("SELECT sum(results) FROM ping_hot"), std::to_string(kDevices));
+  // No new record is needed to notice: the idle check does.
+  const uint64_t all = static_cast<uint64_t>(measured_) * kDevices;
+  EXPECT_TRUE(run_until({lane.get()}, [&] {
+    return lane->counts().conflicts > 0 && lane->sorted().results == all + all - kDevices &&
+           lane->idle();
+  }));
+  expect_all_recorded_once();
+}
+
+TEST_F(LaneTest, StopsTakingAtItsBoundWhilePostgresIsAwayAndCatchesUp) {
+  open_producer();
+  LaneOptions options = lane_options();
+  options.pending_bytes_max = 16 * 1024;
+  Lane lane(options, make_ping_sorter(24h));
+  ASSERT_TRUE(run_until({&lane}, [&] { return lane.waiting_for().empty(); }));
+  server().kill9();
+  for (int i = 0; i < 100; ++i) {
+    measure();
+    turn({&lane});
+    EXPECT_LT(lane.pending_bytes(), 24U * 1024);
+  }
+  EXPECT_TRUE(lane.paused());
+  EXPECT_GT(producer_->stats().unacknowledged, 0U);
+  server().restart();
+  EXPECT_TRUE(run_until({&lane}, [&] { return acknowledged(); }));
+  EXPECT_FALSE(lane.paused());
+  expect_all_recorded_once();
+}
+
+TEST_F(LaneTest, QuarantinesWhatCanNeverBeRightAndGoesOn) {
+  open_producer();
+  auto lane = make_lane();
+  measure();
+  ASSERT_TRUE(producer_->append(3, "no batch at all", now_));
+  PingResults wrong;
+  wrong.location = "default";
+  wrong.device = {7};
+  wrong.interval_ms = {kInterval};
+  wrong.due_ms = {slot_at_or_before(7, kInterval, kStartMs) + 1};
+  wrong.verdict = {Verdict::kFailed};
+  wrong.reason = {Reason::kTimeout};
+  wrong.echo_begin = {0, 0};
+  encode_ping(wrong, payload_);
+  ASSERT_TRUE(producer_->append(partition_of(7), payload_, now_));
+  measure();
+  EXPECT_TRUE(run_until({lane.get()}, [&] { return acknowledged(); }));
+  EXPECT_EQ(lane->sorted().quarantined, 2U);
+  EXPECT_EQ(lane->stream_stats().quarantined, 2U);
+  EXPECT_EQ(sql("SELECT string_agg(reason, '; ' ORDER BY reason) FROM stream_quarantine"),
+            "a due time is no slot; ping batch: bytes are no PingBatch");
+  expect_all_recorded_once();
+}
+
+TEST_F(LaneTest, SetsTheFutureAsideUntilItIsNoLongerAhead) {
+  open_producer();
+  auto lane = make_lane();
+  now_.wall = wall_from_ms(kStartMs) - 20s;  // our clock is behind the prober's
+  measure();
+  EXPECT_TRUE(run_until({lane.get()}, [&] { return acknowledged(); }));
+  EXPECT_EQ(lane->set_aside(), kPartitions);
+  EXPECT_EQ(sql("SELECT coalesce(sum(results), 0) FROM ping_hot"), "0");
+  lane = make_lane();  // a restart forgets nothing of it
+  now_.wall += 11s;
+  EXPECT_TRUE(run_until({lane.get()}, [&] {
+    return lane->counts().taken_in == kPartitions && lane->set_aside() == 0;
+  }));
+  auto connection = connect();
+  for (DeviceId device = 1; device <= kDevices; ++device) {
+    EXPECT_EQ(history::Reader(*connection).results(device, 0, 4'000'000'000'000)->rows.size(), 1U);
+  }
+}
+
+TEST_F(LaneTest, ShowsLostRecordsAsAGapWithTheSlotsItMayConcern) {
+  open_producer("ping", 32 * 1024);
+  auto lane = make_lane();
+  for (int i = 0; i < 5; ++i) measure();
+  ASSERT_TRUE(run_until({lane.get()}, [&] { return acknowledged(); }));
+  const int64_t last_before = measured_;
+  // The recorder hears nothing while the spool runs over its bound.
+  while (producer_->stats().dropped == 0) {
+    measure();
+    turn({});
+  }
+  EXPECT_TRUE(run_until({lane.get()}, [&] { return acknowledged() && lane->idle(); }));
+  EXPECT_GT(lane->sorted().gap_records, 0U);
+  auto connection = connect();
+  history::Reader reader(*connection);
+  auto gaps = reader.gaps(0, 4'000'000'000'000);
+  ASSERT_TRUE(gaps);
+  ASSERT_FALSE(gaps->empty());
+  uint64_t lost = 0;
+  for (const history::Gap& gap : *gaps) lost += gap.last_seq - gap.first_seq + 1;
+  EXPECT_EQ(lost, lane->sorted().gap_records);
+  for (DeviceId device = 1; device <= kDevices; ++device) {
+    auto results = reader.results(device, 0, 4'000'000'000'000);
+    ASSERT_TRUE(results);
+    const auto audit = history::audit_slots(
+        *results, device, kInterval, slot_at_or_before(device, kInterval, kStartMs),
+        slot_at_or_before(device, kInterval, kStartMs + measured_ * kInterval));
+    EXPECT_EQ(audit.expected, static_cast<uint64_t>(measured_));
+    EXPECT_EQ(audit.unexpected, 0U);
+    for (const int64_t due : audit.missing) {
+      EXPECT_TRUE(history::explained_by(*gaps, device, due)) << due;
+      EXPECT_GE(due, slot_at_or_before(device, kInterval, kStartMs + last_before * kInterval));
+    }
+  }
+}
+
+TEST_F(LaneTest, RecordsTransitionsWithTheSameCare) {
+  open_producer("transitions");
+  auto lane = make_lane("transitions");
+  Transition t{.device = 7,
+               .from = DeviceStatus::kUp,
+               .to = DeviceStatus::kDown,
+               .reason = TransitionReason::kFailuresInARow,
+               .slot_ms = kStartMs,
+               .decided_at = now_.wall};
+  t.state.device = 7;
+  t.state.transition_counter = 3;
+  for (uint8_t n = 1; n <= 3; ++n) {
+    t.id[15] = n == 3 ? 1 : n;  // the third repeats the first
+    encode_transition(t, payload_);
+    ASSERT_TRUE(producer_->append(partition_of(7), payload_, now_));
+  }
+  ASSERT_TRUE(producer_->append(0, "no transition", now_));
+  EXPECT_TRUE(run_until({lane.get()}, [&] { return acknowledged(); }));
+  EXPECT_EQ(sql("SELECT count(*) FROM transitions WHERE device_id = 7 AND to_status = 2"
+                " AND counter = 3"),
+            "2");
+  EXPECT_EQ(lane->sorted().quarantined, 1U);
+  auto state = sql("SELECT encode(state, 'hex') FROM transitions LIMIT 1");
+  EXPECT_FALSE(state.empty());
+}
+
+TEST_F(LaneTest, CommitsWhatWasGatheredAtACleanStop) {
+  open_producer();
+  auto lane = make_lane();
+  ASSERT_TRUE(run_until({lane.get()}, [&] { return lane->waiting_for().empty(); }));
+  measure();
+  ASSERT_TRUE(run_until({lane.get()}, [&] { return lane->pending_records() > kPartitions; }));
+  EXPECT_EQ(lane->counts().commits, 0U);
+  lane->flush(now_, std::chrono::milliseconds(20'000));
+  EXPECT_TRUE(lane->idle());
+  for (const stream::Outgoing& m : lane->take_outgoing(now_)) {
+    producer_->on_message(m.topic, m.payload, now_);
+  }
+  expect_all_recorded_once();
+}
+
+}  // namespace
+}  // namespace gema::recorder
