@@ -172,6 +172,30 @@ Result<StateSnapshot> decode_snapshot(std::string_view bytes) {
   return snapshot;
 }
 
+std::string encode_timeouts_reset(const std::vector<DeviceId>& devices) {
+  v1::TimeoutsReset message;
+  message.mutable_devices()->Add(devices.begin(), devices.end());
+  return message.SerializeAsString();
+}
+
+Result<std::vector<DeviceId>> decode_timeouts_reset(std::string_view bytes) {
+  v1::TimeoutsReset message;
+  if (!parse(message, bytes)) return bad("timeouts.reset", "bytes are no TimeoutsReset");
+  return std::vector<DeviceId>(message.devices().begin(), message.devices().end());
+}
+
+std::string encode_timeouts_reset_reply(uint32_t reset) {
+  v1::TimeoutsResetReply message;
+  message.set_reset(reset);
+  return message.SerializeAsString();
+}
+
+Result<uint32_t> decode_timeouts_reset_reply(std::string_view bytes) {
+  v1::TimeoutsResetReply message;
+  if (!parse(message, bytes)) return bad("timeouts.reset", "bytes are no TimeoutsResetReply");
+  return message.reset();
+}
+
 std::string to_string(const TransitionId& id) {
   std::string text;
   for (size_t i = 0; i < id.size(); ++i) {

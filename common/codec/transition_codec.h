@@ -43,6 +43,12 @@ struct StateSnapshot {
 void encode_snapshot(const StateSnapshot& snapshot, std::string& out);
 Result<StateSnapshot> decode_snapshot(std::string_view bytes);
 
+// Bodies of "timeouts.reset": which devices (empty = all), and how many had timeouts.
+std::string encode_timeouts_reset(const std::vector<DeviceId>& devices);
+Result<std::vector<DeviceId>> decode_timeouts_reset(std::string_view bytes);
+std::string encode_timeouts_reset_reply(uint32_t reset);
+Result<uint32_t> decode_timeouts_reset_reply(std::string_view bytes);
+
 // "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", lower case.
 std::string to_string(const TransitionId& id);
 

@@ -99,6 +99,13 @@ TEST(TransitionCodec, SnapshotGivesBackWhatItWasGiven) {
   EXPECT_EQ(*decoded, snapshot);
 }
 
+TEST(TransitionCodec, ResetGivesBackWhatItWasGiven) {
+  EXPECT_EQ(*decode_timeouts_reset(encode_timeouts_reset({})), std::vector<DeviceId>{});
+  EXPECT_EQ(*decode_timeouts_reset(encode_timeouts_reset({3, 1})), (std::vector<DeviceId>{3, 1}));
+  EXPECT_EQ(*decode_timeouts_reset_reply(encode_timeouts_reset_reply(17)), 17U);
+  EXPECT_FALSE(decode_timeouts_reset("\xff"));
+}
+
 TEST(TransitionId, IsWrittenAsAUuid) {
   TransitionId id{};
   for (size_t i = 0; i < id.size(); ++i) id[i] = static_cast<uint8_t>(i * 16 + i);

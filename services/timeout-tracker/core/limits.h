@@ -29,9 +29,8 @@ inline constexpr size_t kProducersMax = 1'000;
 // Epochs remembered for each of their partitions; at the bound the oldest is forgotten.
 inline constexpr size_t kEpochsPerStreamMax = 16;
 
-// Transitions decided but not yet in the spool (a full disk). At the bound no input is taken; the
-// consumer's stash and then the prober's spool hold it.
-inline constexpr size_t kUnspooledMax = 10'000;
+// Transitions decided but not in the spool yet (a full disk): no further input is taken before they
+// are, so these are at most what the records in hand decide. Prober's spools hold the input.
 
 // Devices of one HSET. 256 keeps one command near 32 KiB, far below what blocks Redis noticeably.
 inline constexpr size_t kStatesPerCommand = 256;

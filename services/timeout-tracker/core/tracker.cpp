@@ -51,12 +51,17 @@ size_t Tracker::set_catalogue(std::span<const DeviceId> devices) {
   for (DeviceTable::Entry& entry : table_.entries()) entry.named = false;
   size_t refused = 0;
   for (const DeviceId device : devices) {
+    const size_t known = table_.size();
     const uint32_t index = table_.find_or_add(device);
     if (index == DeviceTable::kNone) {
       ++refused;
-    } else {
-      table_[index].named = true;
+      continue;
     }
+    if (table_.size() > known) {
+      table_[index].state.transition_counter = first_counter_;
+      table_[index].touched = generation_;
+    }
+    table_[index].named = true;
   }
   return refused;
 }
@@ -74,7 +79,7 @@ void Tracker::restore(const DeviceState& state, bool touch) {
   if (touch) entry.touched = generation_;
 }
 
-void Tracker::overlay(const Transition& transition) {
+void Tracker::overlay(const Transition& transition, bool ahead) {
   const uint32_t index = table_.find_or_add(transition.device);
   if (index == DeviceTable::kNone) return;
   DeviceTable::Entry& entry = table_[index];
@@ -83,9 +88,24 @@ void Tracker::overlay(const Transition& transition) {
   entry.touched = generation_;
   entry.guarded = !transition.cause.producer.empty();
   if (entry.guarded) {
-    guards_[index] = transition.cause;
+    guards_[index] = {transition.device, transition.cause, ahead};
   } else {
     guards_.erase(index);
+  }
+}
+
+void Tracker::restore_guard(const Guarded& guarded) {
+  const uint32_t index = table_.find(guarded.device);
+  if (index == DeviceTable::kNone) return;
+  table_[index].guarded = true;
+  guards_[index] = guarded;
+}
+
+void Tracker::on_caught_up(std::string_view producer) {
+  for (auto it = guards_.begin(); it != guards_.end();) {
+    const bool done = it->second.cause.producer == producer;
+    if (done) table_[it->first].guarded = false;
+    it = done ? guards_.erase(it) : std::next(it);
   }
 }
 
@@ -105,24 +125,24 @@ Tracker::Stream& Tracker::stream_of(const RecordRef& record) {
 
 void Tracker::on_epoch_started(const RecordRef& record, bool clock_step) {
   Stream& stream = stream_of(record);
-  const auto knows = [&](const std::vector<uint64_t>& epochs) {
-    return std::find(epochs.rbegin(), epochs.rend(), record.epoch) != epochs.rend();
-  };
-  if (knows(stream.begun) || knows(stream.restored)) return;
+  if (stream.knows(record.epoch)) return;
   if (stream.begun.size() >= kEpochsPerStreamMax) stream.begun.erase(stream.begun.begin());
   stream.begun.push_back(record.epoch);
-  if (clock_step) on_clock_step(record);
+  if (clock_step) on_clock_step(record, stream);
 }
 
 // Slots measured on the clock that was wrong would hide those of the right one.
-void Tracker::on_clock_step(const RecordRef& record) {
+void Tracker::on_clock_step(const RecordRef& record, const Stream& stream) {
   const uint16_t producer = names_.number(record.producer);
   if (producer == 0) return;  // over kNamesMax: no state names it
   for (uint32_t i = 0; i < table_.size(); ++i) {
     DeviceTable::Entry& entry = table_[i];
     if (entry.state.last_prober != producer || entry.state.last_slot_ms == 0) continue;
     if (partition_of(entry.device) != record.partition) continue;
-    if (entry.guarded && guards_.at(i).epoch == record.epoch) continue;  // reset before its cause
+    if (entry.guarded) {  // a state after this step
+      const Guarded& guard = guards_.at(i);
+      if (guard.cause.epoch == record.epoch || still_to_come(guard, stream)) continue;
+    }
     entry.state.last_slot_ms = 0;
     entry.touched = generation_;
   }
@@ -134,25 +154,31 @@ void Tracker::on_clock_step(const RecordRef& record) {
   }
 }
 
-// True while the record lies at or before the cause of the transition that the state was read from
+// Epochs come in order: as long as the cause's has not begun, everything is before it.
+bool Tracker::still_to_come(const Guarded& guard, const Stream& stream) const {
+  return guard.ahead && !stream.knows(guard.cause.epoch);
+}
+
+// True while the record lies before the cause of the transition that the state was read from
 // (results of the cause's own record are told apart by their slots).
 bool Tracker::contained(uint32_t index, const RecordRef& record, const Stream& stream) {
-  const Cause& cause = guards_.at(index);
-  if (cause.producer != record.producer) return false;
-  if (cause.epoch == record.epoch) {
-    if (record.seq < cause.seq) return true;
-    if (record.seq > cause.seq) {
-      guards_.erase(index);
-      table_[index].guarded = false;
-    }
-    return false;
+  const Guarded& guard = guards_.at(index);
+  if (guard.cause.producer != record.producer) return false;
+  if (guard.cause.epoch == record.epoch) {
+    if (record.seq <= guard.cause.seq) return record.seq < guard.cause.seq;
+  } else if (!guard.ahead || still_to_come(guard, stream)) {
+    return guard.ahead;
   }
-  // Epochs that the checkpoint knew come before one that it did not.
-  const auto restored = [&](uint64_t epoch) {
-    return std::find(stream.restored.begin(), stream.restored.end(), epoch) !=
-           stream.restored.end();
+  guards_.erase(index);
+  table_[index].guarded = false;
+  return false;
+}
+
+bool Tracker::Stream::knows(uint64_t epoch) const {
+  const auto in = [&](const std::vector<uint64_t>& epochs) {
+    return std::find(epochs.rbegin(), epochs.rend(), epoch) != epochs.rend();
   };
-  return restored(record.epoch) && !restored(cause.epoch);
+  return in(begun) || in(restored);
 }
 
 BatchCounts Tracker::on_record(const RecordRef& record, const PingResults& results, Now now,
@@ -309,6 +335,7 @@ StatesCopy Tracker::changed_after(uint32_t after) const {
   for (const DeviceTable::Entry& entry : table_.entries()) {
     if (after == 0 || entry.touched > after) copy.states.emplace_back(entry.device, entry.state);
   }
+  for (const auto& [index, guard] : guards_) copy.guarded.push_back(guard);
   return copy;
 }
 

@@ -49,16 +49,30 @@ struct BatchCounts {
   friend bool operator==(const BatchCounts&, const BatchCounts&) = default;
 };
 
+// A device whose state already contains records that the input has yet to bring again: those before
+// `cause` (see Tracker::overlay).
+struct Guarded {
+  DeviceId device = 0;
+  Cause cause;
+  bool ahead = false;
+
+  friend bool operator==(const Guarded&, const Guarded&) = default;
+};
+
 // States as they were at one instant, cheap to copy out of the loop; the worker makes
 // DeviceStates of them.
 struct StatesCopy {
   std::vector<std::pair<DeviceId, State>> states;
   std::vector<std::string> names;
+  std::vector<Guarded> guarded;  // all of them, always
 };
 
 class Tracker {
  public:
-  explicit Tracker(Policy policy) : policy_(policy) {}
+  // `first_counter`: where the transition counters of devices without a restored state begin. 0,
+  // or after a rebuild that could not ask history a number no device can have reached.
+  explicit Tracker(Policy policy, uint64_t first_counter = 0)
+      : policy_(policy), first_counter_(first_counter) {}
 
   // --- catalogue ---
   // Names exactly `devices`. Returns: how many were refused at kDevicesMax. Without any catalogue
@@ -70,10 +84,16 @@ class Tracker {
   // A state of the checkpoint, or of a rebuild. Of two for one device the one with the higher
   // transition counter stays. `touch`: it differs from what the checkpoint holds.
   void restore(const DeviceState& state, bool touch);
-  // One of our own transitions, later than the checkpoint. The device's state is then the
-  // transition's, and records of the cause's producer before the cause change nothing: they are in
-  // it (the slot alone would not tell across a clock step).
-  void overlay(const Transition& transition);
+  // One of our own transitions. If it is later than what is known of the device, the state is the
+  // transition's from here on, and records of the cause's producer before the cause change nothing:
+  // they are in it (slots alone would not tell across a clock step). `ahead`: the cause is known to
+  // lie beyond the restored input positions, so an epoch that we have not met yet will bring it.
+  void overlay(const Transition& transition, bool ahead);
+  // A guard of the checkpoint: without it a second restart before the cause would forget it.
+  void restore_guard(const Guarded& guarded);
+  // Everything that this producer holds has been read: no cause is still to come.
+  void on_caught_up(std::string_view producer);
+  bool expects_causes() const { return !guards_.empty(); }
   // An epoch that the restored input positions contain: its records are not the first ones.
   void know_epoch(std::string_view producer, uint32_t partition, uint64_t epoch);
 
@@ -108,6 +128,7 @@ class Tracker {
   struct Stream {                    // of one producer and partition
     std::vector<uint64_t> restored;  // epochs that the checkpoint knew
     std::vector<uint64_t> begun;     // since then, oldest first; at most kEpochsPerStreamMax
+    bool knows(uint64_t epoch) const;
   };
   using Streams = std::array<Stream, kPartitions>;
   // A record whose slots lie too far ahead.
@@ -117,8 +138,9 @@ class Tracker {
     int64_t newest_ms = 0;
   };
 
-  void on_clock_step(const RecordRef& record);
+  void on_clock_step(const RecordRef& record, const Stream& stream);
   Stream& stream_of(const RecordRef& record);
+  bool still_to_come(const Guarded& guard, const Stream& stream) const;
   bool contained(uint32_t index, const RecordRef& record, const Stream& stream);
   BatchCounts apply(const RecordRef& record, const PingResults& results, Now now,
                     std::vector<Transition>& out);
@@ -127,14 +149,15 @@ class Tracker {
   void emit(uint32_t index, const StatusChange& change, int64_t slot_ms, const Cause& cause,
             Now now, std::vector<Transition>& out);
 
-  const Policy policy_;
+  Policy policy_;
+  uint64_t first_counter_;
   DeviceTable table_;
   Names names_;
   bool has_catalogue_ = false;
   uint32_t generation_ = 1;
   std::map<std::string, Streams, std::less<>> streams_;  // by producer, at most kProducersMax
-  std::map<uint32_t, Cause>
-      guards_;  // device index -> cause; at most one a device, only after a restart
+  // By device index; at most one a device, only after a restart.
+  std::map<uint32_t, Guarded> guards_;
   std::deque<SetAside> set_aside_;  // at most kSetAsideResultsMax results; the oldest record goes
   size_t set_aside_results_ = 0;
 };

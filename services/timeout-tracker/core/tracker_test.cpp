@@ -239,7 +239,7 @@ TEST(TrackerRestart, RecordsBeforeALaterTransitionOfOursAreNotCountedTwice) {
   before.play(2, "ffff");
   TrackerOf after;
   after.tracker.restore(checkpoint, false);
-  after.tracker.overlay(before.transitions.back());
+  after.tracker.overlay(before.transitions.back(), true);
   after.seq = 1;
   after.play(2, "ffff");
   EXPECT_TRUE(after.transitions.empty());
@@ -265,19 +265,33 @@ TEST(TrackerRestart, NeitherAcrossAClockStep) {
     TrackerOf after;
     after.tracker.restore(checkpoint, false);
     after.tracker.know_epoch("prober-1", partition_of(7), 1);
-    for (size_t i = 1; i <= read_back; ++i) after.tracker.overlay(whole.transitions[i]);
+    for (size_t i = 1; i <= read_back; ++i) after.tracker.overlay(whole.transitions[i], true);
     script(after, true);
     ASSERT_EQ(after.transitions.size(), 2 - read_back);
     EXPECT_EQ(after.state(), whole.state());
   }
 }
 
+TEST(TrackerRestart, ACauseThatNeverComesHoldsNothingUpOnceAllIsRead) {
+  TrackerOf before;
+  before.play(1, "afff");
+  TrackerOf after;
+  after.tracker.overlay(before.transitions.back(), true);
+  after.tracker.on_epoch_started({.producer = "prober-1", .epoch = 5, .partition = partition_of(7)},
+                                 false);  // a new spool
+  EXPECT_EQ(after.at(5, 'a', "prober-1", 5).replayed, 1U);
+  EXPECT_TRUE(after.tracker.expects_causes());
+  after.tracker.on_caught_up("prober-2");
+  EXPECT_TRUE(after.tracker.expects_causes());
+  after.tracker.on_caught_up("prober-1");
+  EXPECT_FALSE(after.tracker.expects_causes());
+  EXPECT_EQ(after.at(6, 'a', "prober-1", 5).counted, 1U);
+}
+
 TEST(TrackerRestart, OfTwoStatesTheOneWithMoreTransitionsStays) {
-  TrackerOf t;
   DeviceState newer{.device = 7, .status = DeviceStatus::kDown, .transition_counter = 2};
   DeviceState older{
       .device = 7, .status = DeviceStatus::kUp, .last_slot_ms = 9, .transition_counter = 1};
-  TrackerOf first;
   for (const auto& states : {std::pair{newer, older}, std::pair{older, newer}}) {
     Tracker tracker{Policy{}};
     tracker.restore(states.first, true);

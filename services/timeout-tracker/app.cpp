@@ -1,0 +1,186 @@
+#include "services/timeout-tracker/app.h"
+
+#include <algorithm>
+#include <random>
+
+#include "common/bus/topics.h"
+#include "common/codec/transition_codec.h"
+#include "common/observability/log.h"
+#include "common/runtime/clock.h"
+#include "services/timeout-tracker/io/presence.h"
+
+namespace gema::timeout_tracker {
+namespace {
+
+constexpr int kMessagesPerTurn = 2'000;       // then the engine gets its turn; about 20 ms (guess)
+constexpr Duration kCatalogueDeadline = 10s;  // of the call for a snapshot
+constexpr Duration kCatalogueAgain = 2s;      // its parts may be on their way; guess
+constexpr Duration kStopPatience = 3s;        // for the last checkpoint
+
+redis::Options redis_options(const config::Common& common) {
+  if (common.redis_host.empty()) {
+    return {.socket = common.run_dir() / "redis.sock",
+            .password_file = common.redis_password_file,
+            .command_timeout = 5s};
+  }
+  return {.host = common.redis_host,
+          .port = common.redis_port,
+          .password_file = common.redis_password_file,
+          .command_timeout = 5s};
+}
+
+postgres::Options postgres_options(const config::Common& common) {
+  return {.host = common.postgres_host_or_socket(),
+          .port = common.postgres_port,
+          .database = common.postgres_database,
+          .user = common.postgres_user,
+          .password_file = common.postgres_password_file,
+          .application = App::kName,
+          .connect_timeout = common.postgres_connect_timeout};
+}
+
+uint64_t random_nonce() {
+  std::random_device device;
+  return (static_cast<uint64_t>(device()) << 32) | device();
+}
+
+}  // namespace
+
+App::App(Config config, const runtime::Environment& environment)
+    : config_(config),
+      environment_(environment),
+      catalogue_(environment.state_dir() / "catalogue") {}
+
+App::~App() = default;
+
+Result<void> App::start() {
+  const Now now = runtime::read_clock();
+  auto engine = Engine::open({.config = config_,
+                              .redis = redis_options(environment_.common),
+                              .postgres = postgres_options(environment_.common),
+                              .spool_dir = environment_.spool_dir(),
+                              .nonce = random_nonce()},
+                             environment_.metrics, environment_.health, now);
+  if (!engine) return engine.error();
+  engine_ = *std::move(engine);
+  auto client = bus::BusClient::open({.ingress = environment_.common.ingress_endpoint(),
+                                      .egress = environment_.common.inner_endpoint(),
+                                      .keys_dir = environment_.common.keys_dir(),
+                                      .name = environment_.instance});
+  if (!client) return client.error();
+  bus_ = *std::move(client);
+  for (const std::string& prefix : engine_->subscriptions()) bus_->subscribe(prefix);
+  bus_->subscribe(bus::catalogue_topic());
+  bus_->subscribe(bus::heartbeat_topic("inventory"));
+  caller_ = std::make_unique<bus::Caller>(*bus_, environment_.instance);
+  server_ = std::make_unique<bus::CallServer>(*bus_, environment_.instance);
+  heartbeat_ = std::make_unique<bus::Heartbeat>(
+      make_heartbeat(*bus_, now, environment_.health, [this] { return catalogue_.version(); }));
+  answer_calls();
+  if (catalogue_.load()) engine_->set_catalogue(catalogue_.devices());
+  environment_.loop.add_fd(bus_->fd());
+  for (const int fd : engine_->fds()) environment_.loop.add_fd(fd);
+  return {};
+}
+
+void App::answer_calls() {
+  server_->handle("state.snapshot", [this](const std::string&, const bus::Responder& responder) {
+    responder.answer(engine_->snapshot());
+  });
+  server_->handle(
+      "timeouts.reset", [this](const std::string& body, const bus::Responder& responder) {
+        auto devices = decode_timeouts_reset(body);
+        if (!devices) return responder.fail(devices.error());
+        auto reset = engine_->reset_timeouts(*devices, now_);
+        if (!reset) return responder.fail(reset.error());
+        obs::log_info("timeouts reset", {{"caller", responder.caller()}, {"devices", *reset}});
+        responder.reply(encode_timeouts_reset_reply(*reset));
+      });
+}
+
+void App::take_catalogue(Result<bool> newer) {
+  if (!newer) {
+    obs::log_warn("catalogue refused", {{"error", newer.error().message}});
+    return;
+  }
+  if (!*newer) return;
+  obs::log_info("catalogue", {{"generation", catalogue_.version().generation},
+                              {"number", catalogue_.version().number},
+                              {"devices", catalogue_.devices().size()}});
+  engine_->set_catalogue(catalogue_.devices());
+}
+
+void App::on_message(Now now) {
+  if (caller_->on_message(topic_, payload_, now) || server_->on_message(topic_, payload_, now)) {
+    return;
+  }
+  const std::string_view topic = topic_;
+  const auto parsed = bus::parse_topic(topic);
+  if (!parsed) return;
+  if (parsed->kind == bus::TopicKind::kCatalogue) {
+    take_catalogue(catalogue_.on_part(payload_));
+  } else if (parsed->kind == bus::TopicKind::kHeartbeat) {
+    catalogue_.on_heartbeat(parsed->process, payload_);
+  } else {
+    engine_->on_message(topic_, payload_, now);
+  }
+}
+
+// What is published may be lost; inventory's heartbeat tells, and a call brings it.
+void App::ask_for_catalogue(Now now) {
+  if (!catalogue_.lacks_named_version()) {
+    ask_catalogue_at_ = now.mono + kCatalogueAgain;
+    return;
+  }
+  if (asking_catalogue_ || now.mono < ask_catalogue_at_) return;
+  asking_catalogue_ = true;
+  caller_->call(
+      "inventory", "catalogue.snapshot", "", kCatalogueDeadline,
+      [this](Result<std::string> reply) {
+        asking_catalogue_ = false;
+        ask_catalogue_at_ = now_.mono + kCatalogueAgain;
+        take_catalogue(reply ? catalogue_.on_snapshot(*reply) : Result<bool>(reply.error()));
+      },
+      now);
+}
+
+void App::publish(Now now) {
+  for (const stream::Outgoing& message : engine_->take_outgoing(now)) {
+    bus_->publish(message.topic, message.payload);  // dropped ones are counted and sent again
+  }
+}
+
+std::optional<MonoTime> App::turn(Now now) {
+  now_ = now;
+  int taken = 0;
+  while (taken < kMessagesPerTurn && bus_->receive(topic_, payload_)) {
+    ++taken;
+    on_message(now);
+  }
+  ask_for_catalogue(now);
+  std::optional<MonoTime> wakeup = bus_->tick(now);
+  const auto at = [&](std::optional<MonoTime> time) {
+    if (time) wakeup = std::min(*wakeup, *time);
+  };
+  if (bus_->connected()) {
+    environment_.health.clear_waiting("bus");
+  } else {
+    environment_.health.set_waiting("bus", bus_->why_not_connected());
+  }
+  at(engine_->turn(now));
+  at(caller_->tick(now));
+  at(server_->tick(now));
+  at(heartbeat_->tick(now));
+  publish(now);
+  if (taken == kMessagesPerTurn) return now.mono;  // there may be more
+  return wakeup;
+}
+
+void App::stop() {
+  if (!engine_) return;
+  const Now now = runtime::read_clock();
+  engine_->close(now, kStopPatience);
+  if (bus_) publish(runtime::read_clock());
+}
+
+}  // namespace gema::timeout_tracker
