@@ -140,8 +140,10 @@ std::optional<MonoTime> App::turn(Now now) {
   flush(now);
   if (bus_readable_ || now.mono >= bus_due_) use_bus(now);
   if (now.mono >= second_due_) each_second(now);
-  wanted_ = next_wakeup(now, drained);
-  return wanted_;
+  const MonoTime next = next_wakeup(now, drained);
+  // A second reading, so that a long turn does not look as if the process had been stopped.
+  wanted_ = std::max(next, runtime::read_clock().mono);
+  return next;
 }
 
 // --- clock --------------------------------------------------------------------------------------
@@ -181,7 +183,6 @@ void App::note_pause(Now now) {
       static_cast<uint32_t>(std::min<int64_t>((now.mono - wanted_) / 1ms, 0xffffffff - paused_ms_));
   paused_ms_ += ms;
   paused_ms_total_ += ms;
-  obs::log_warn("this process did not run", {{"ms", ms}});
 }
 
 // --- packets ------------------------------------------------------------------------------------
@@ -273,6 +274,10 @@ void App::each_second(Now now) {
   take_results(now);
   if (spooler_->up_to_date()) {
     spooler_->mark(engine_->done_until_ms(), engine_->scheduled_until_ms());
+  }
+  if (paused_ms_total_ != paused_ms_logged_) {
+    obs::log_warn("this process did not run", {{"ms", paused_ms_total_ - paused_ms_logged_}});
+    paused_ms_logged_ = paused_ms_total_;
   }
   if (bus_->connected()) {
     environment_.health.clear_waiting("broker");

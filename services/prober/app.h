@@ -84,7 +84,7 @@ struct App {
   bool bus_readable_ = false;
   uint32_t paused_ms_ = 0;  // since the last flush
   ProberHealth reported_;   // totals that earlier flushes have told
-  uint64_t paused_ms_total_ = 0;
+  uint64_t paused_ms_total_ = 0, paused_ms_logged_ = 0;
   uint64_t clock_steps_ = 0, wall_steps_ = 0;
   uint64_t assignments_refused_ = 0;
   std::string append_error_logged_;

@@ -1,7 +1,10 @@
 // The prober as a process, in a network of its own (tests/lab): what stands in its spool afterwards
 // must be exactly right. Runs itself again inside a lab; where none can be made it is skipped.
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +22,7 @@
 #include "common/codec/ping_codec.h"
 #include "common/runtime/clock.h"
 #include "common/stream/producer.h"
+#include "services/prober/io/icmp_sockets.h"
 #include "services/prober/io/state_files.h"
 #include "tests/support/child_process.h"
 #include "tests/support/temp_dir.h"
@@ -403,6 +407,103 @@ TEST(ProberInTheLab, RunsWithoutRootWhenGivenRawSocketsOrPingSockets) {
     EXPECT_EQ(rows.at(3).back().reason, Reason::kUnreachable);
     EXPECT_EQ(rows.at(4).back().reason, Reason::kUnreachable);
   }
+}
+
+TEST(ProberInTheLab, NamesAreResolvedAndWithoutAnAddressASlotIsNotMeasured) {
+  Site site;
+  site.add(1, "localhost");
+  site.add(2, "nowhere.invalid");
+  site.keep_assignment();
+  site.start();
+  ASSERT_TRUE(site.wait_probing()) << site.log();
+  pass(4s);
+  site.stop();
+  const Rows rows = site.rows();
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(rows.at(1).back().verdict, Verdict::kAnswered);
+  EXPECT_EQ(rows.at(2).back().reason, Reason::kNoAddress);
+}
+
+// --- sockets ------------------------------------------------------------------------------------
+
+// A bystander who sees everything on the loopback and answers what he likes.
+class Bystander {
+ public:
+  Bystander() : fd_(::socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK, IPPROTO_ICMP)) {}
+  ~Bystander() { ::close(fd_); }
+
+  // The next echo reply he overhears, from its ICMP header on.
+  std::vector<uint8_t> overhear() const {
+    std::vector<uint8_t> bytes(256);
+    ssize_t n = -1;
+    wait_until([&] {
+      n = ::recv(fd_, bytes.data(), bytes.size(), 0);
+      return n > 28 && bytes[20] == 0;
+    });
+    return {bytes.begin() + 20, bytes.begin() + std::max<ssize_t>(n, 20)};
+  }
+  void reply(std::vector<uint8_t> icmp, uint8_t last_byte_of_source) const {
+    icmp[2] = icmp[3] = 0;
+    const uint16_t sum = internet_checksum(icmp);
+    icmp[2] = static_cast<uint8_t>(sum >> 8);
+    icmp[3] = static_cast<uint8_t>(sum);
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_addr.s_addr = htonl(0x7f000000 | last_byte_of_source);
+    const int fd = ::socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+    EXPECT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
+    to.sin_addr.s_addr = htonl(0x7f000001);
+    EXPECT_GT(
+        ::sendto(fd, icmp.data(), icmp.size(), 0, reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
+    ::close(fd);
+  }
+
+ private:
+  int fd_;
+};
+
+TEST(IcmpSocketsOnLoopback, AReplyCountsOnlyWithItsTokenAndFromTheAddressAsked) {
+  const Bystander bystander;
+  auto sockets = IcmpSockets::open();
+  ASSERT_TRUE(sockets) << sockets.error().message;
+  const SlotClock clock(runtime::read_clock());
+  Address local{.family = 4};
+  local.bytes = {127, 0, 0, 1};
+  const Send send{.check = 5, .generation = 9, .timeout_ms = 1000, .destination = local};
+  std::vector<Sent> sent;
+  (*sockets)->send({{send}}, sent);
+  ASSERT_EQ(sent.size(), 1U);
+  ASSERT_EQ(sent[0].status, SendStatus::kSent);
+  std::vector<Answer> answers;
+  auto receive = [&] { (*sockets)->receive(clock, 100, answers); };
+  ASSERT_TRUE(wait_until([&] {
+    receive();
+    return !answers.empty();
+  }));
+  EXPECT_EQ(answers[0].check, 5U);
+  EXPECT_EQ(answers[0].generation, 9U);
+  EXPECT_GE(answers[0].at, sent[0].at - 1ms);
+  auto genuine = bystander.overhear();
+  ASSERT_EQ(genuine.size(), kEchoBytes);
+  auto altered = genuine;
+  altered.back() ^= 1;  // of the token
+  bystander.reply(altered, 1);
+  bystander.reply(genuine, 2);  // the token is right, the source is not
+  ASSERT_TRUE(wait_until([&] {
+    receive();
+    return (*sockets)->stats().forged == 2;
+  }));
+  EXPECT_EQ(answers.size(), 1U);
+  // Another program's ping does not even reach us; a repetition of the genuine reply does.
+  auto other = genuine;
+  other[4] ^= 0x80;  // of the identifier
+  bystander.reply(other, 1);
+  bystander.reply(genuine, 1);
+  ASSERT_TRUE(wait_until([&] {
+    receive();
+    return answers.size() == 2;
+  }));
+  EXPECT_EQ((*sockets)->stats().foreign, 0U);
 }
 
 TEST(ProberInTheLab, WithoutAnyIcmpSocketSaysSoInOneLineAndExitsTwo) {

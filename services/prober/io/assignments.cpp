@@ -25,15 +25,10 @@ Assignments::Assignments(std::string prober, std::filesystem::path path, Engine&
                          Resolver& resolver)
     : prober_(std::move(prober)), path_(std::move(path)), engine_(engine), resolver_(resolver) {}
 
-// Sorts the devices, takes out what cannot be checked, and parses addresses.
+// Takes out what cannot be checked, and parses addresses. The codec has seen to ascending ids.
 Assignments::Prepared Assignments::prepare(Assignment& assignment) {
   auto& devices = assignment.devices;
-  std::stable_sort(devices.begin(), devices.end(),
-                   [](const auto& a, const auto& b) { return a.id < b.id; });
   const size_t all = devices.size();
-  devices.erase(std::unique(devices.begin(), devices.end(),
-                            [](const auto& a, const auto& b) { return a.id == b.id; }),
-                devices.end());
   std::erase_if(devices, [](const AssignedDevice& d) {
     const char* why = refusal(d);
     if (why != nullptr) obs::log_warn("device refused", {{"device", d.id}, {"beyond", why}});
@@ -117,6 +112,7 @@ Result<bool> Assignments::on_part(std::string_view part) {
   if (!snapshot) return snapshot.error();
   if (!*snapshot) return false;
   auto assignment = decode_assignment((*snapshot)->bytes);
+  assembler_.set_held(version_);
   if (!assignment) return assignment.error();
   if (assignment->prober != prober_) {
     return Error{Errc::kBadInput, fmt::format("assignment is for {}", assignment->prober)};
