@@ -83,15 +83,11 @@ double refused(const BrokerProcess& broker, const std::string& reason) {
 }
 
 double cut(const BrokerProcess& broker, const std::string& reason) {
-  std::istringstream lines(http_get(broker.dir() / "run" / "broker.http.sock", "/metrics"));
-  double sum = 0;
-  for (std::string line; std::getline(lines, line);) {
-    if (line.rfind("gema_broker_cut_total{", 0) == 0 &&
-        line.find("reason=\"" + reason + "\"") != std::string::npos) {
-      sum += std::atof(&line[line.rfind(' ')]);
-    }
-  }
-  return sum;
+  return broker.metric("gema_broker_cut_total{", "reason=\"" + reason + "\"");
+}
+
+in_port_t port_of(const std::string& endpoint) {
+  return htons(static_cast<uint16_t>(number_at_end(endpoint)));
 }
 
 // Two well-behaved processes with a flow of numbered messages between them: what others must not
@@ -399,11 +395,10 @@ TEST(Hostile, AnOversizedFrameCutsThatPeerAndOthersLoseNothing) {
 
 // Writes bytes to a TCP port until the other side has closed.
 bool closed_after(const std::string& endpoint, const std::string& bytes) {
-  const int port = std::atoi(endpoint.substr(endpoint.rfind(':') + 1).c_str());
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_port = port_of(endpoint);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const auto* generic = static_cast<const sockaddr*>(static_cast<const void*>(&address));
   if (::connect(fd, generic, sizeof address) != 0) {
@@ -535,7 +530,7 @@ TEST(Hostile, AMessageOfEndlessPartsDoesNotFillTheMemory) {
 // The seconds a subscriber stays stopped. 0: just until its queues have overflown. Nightly: 60.
 int stop_seconds() {
   const char* text = std::getenv("GEMA_STOPPED_SUBSCRIBER_S");
-  return text == nullptr ? 0 : std::atoi(text);
+  return text == nullptr ? 0 : static_cast<int>(number_at_end(text));
 }
 
 struct Counts {
@@ -675,11 +670,10 @@ TEST(Start, RefusesWhatWouldBeOpenOrWrongWithOneClearLine) {
   broker.kill9();
   expect({"GEMA_BROKER__ZAP_DOMAIN="}, "zap_domain is empty");
   const auto taken = [&](const std::string& endpoint) {
-    const int port = std::atoi(endpoint.substr(endpoint.rfind(':') + 1).c_str());
     const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<uint16_t>(port));
+    address.sin_port = port_of(endpoint);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     const int on = 1;
     ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);

@@ -5,6 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <csignal>
 #include <cstring>
 #include <fstream>
@@ -106,10 +107,15 @@ std::string BrokerProcess::log() const {
 }
 
 double BrokerProcess::metric(const std::string& series) const {
+  return metric(series, "");
+}
+
+double BrokerProcess::metric(const std::string& series, const std::string& label) const {
   std::istringstream lines(http_get(dir_ / "run" / "broker.http.sock", "/metrics"));
   double sum = 0;
   for (std::string line; std::getline(lines, line);) {
-    if (line.substr(0, series.size()) == series) sum += std::atof(&line[line.rfind(' ')]);
+    const bool wanted = line.substr(0, series.size()) == series;
+    if (wanted && line.find(label) != std::string::npos) sum += number_at_end(line);
   }
   return sum;
 }
@@ -202,6 +208,14 @@ std::string http_get(const std::filesystem::path& socket, const std::string& pat
   ::close(fd);
   const size_t body = reply.find("\r\n\r\n");
   return body == std::string::npos ? "" : reply.substr(body + 4);
+}
+
+double number_at_end(std::string_view text) {
+  const size_t before = text.find_last_not_of("0123456789.e+-");
+  const std::string_view digits = text.substr(before == std::string_view::npos ? 0 : before + 1);
+  double number = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  return number;
 }
 
 size_t resident_bytes_of(pid_t pid) {

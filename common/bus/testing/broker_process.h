@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -50,6 +51,8 @@ class BrokerProcess {
   // The sum of all samples whose line begins with `series`, e.g.
   // "gema_broker_refused_total{reason=\"multipart\"}". 0 when there is none.
   double metric(const std::string& series) const;
+  // Of lines that also contain `label`.
+  double metric(const std::string& series, const std::string& label) const;
   size_t resident_bytes() const;
   double cpu_seconds() const;
 
@@ -102,6 +105,9 @@ uint64_t number_of(std::string_view payload);
 
 // One GET over a Unix socket; the body.
 std::string http_get(const std::filesystem::path& socket, const std::string& path);
+
+// The number at the end of `text`; 0 when there is none. "tcp://127.0.0.1:5555" -> 5555.
+double number_at_end(std::string_view text);
 
 size_t resident_bytes_of(pid_t pid);
 double cpu_seconds_of(pid_t pid);
