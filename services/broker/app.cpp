@@ -105,7 +105,9 @@ Result<void> App::start() {
                                    *clients_, environment_.metrics);
   if (!forwarder) return forwarder.error();
   forwarder_ = std::move(*forwarder);
-  for (const int fd : forwarder_->fds()) environment_.loop.add_fd(fd);
+  for (const int fd : forwarder_->fds()) {
+    environment_.loop.add_fd(fd, [this, fd](Now) { forwarder_->on_readable(fd); });
+  }
   return open_ingress();
 }
 
@@ -131,13 +133,17 @@ std::optional<MonoTime> App::turn(Now now) {
   watch_allow_list(now);
   watch_memory(now);
   heartbeat(now);
+  const bool look = now.mono >= look_due_;
+  if (look) look_due_ = now.mono + kLookAtAllEvery;
   const bool more = forwarder_->turn(
+      look,
       [&](std::string_view name, Refusal why, std::string_view topic) {
         complain(now, name.empty() ? "a key no longer listed" : name, to_string(why), topic);
       },
       [&](const char* socket, Verdict why) { complain(now, socket, to_string(why), ""); });
   if (more) return now.mono;
-  return std::min({allow_list_due_, heartbeat_due_, memory_due_});
+  const MonoTime next = std::min({allow_list_due_, heartbeat_due_, memory_due_});
+  return forwarder_->should_look_at_all() ? std::min(next, look_due_) : next;
 }
 
 void App::watch_allow_list(Now now) {

@@ -45,6 +45,7 @@ struct App {
   std::optional<Now> started_;
   MonoTime allow_list_due_{};
   MonoTime memory_due_{};
+  MonoTime look_due_{};
   MonoTime cut_again_at_{};
   bool trim_ = false;
   MonoTime heartbeat_due_{};

@@ -298,7 +298,9 @@ TEST(Admission, ConnectionsAreBounded) {
         std::make_unique<RawPeer>(broker, "cli", zmq::socket_type::sub, broker.inner()));
   }
   ASSERT_TRUE(wait_until([&] { return cut(broker, "too_many_connections") >= 12; }));
-  EXPECT_LE(broker.metric("gema_broker_connections{socket=\"inner\"}"), 20);
+  // Those cut come back every 100 ms to be cut again; in between there are eight.
+  EXPECT_TRUE(
+      wait_until([&] { return broker.metric("gema_broker_connections{socket=\"inner\"}") <= 8; }));
   EXPECT_TRUE(flow.flows());
 }
 

@@ -31,6 +31,9 @@ inline constexpr std::chrono::milliseconds kSettle =
     500ms;  // from binding egress to binding ingress: so long
             // subscribers have to come back first
 inline constexpr Duration kAllowListPollEvery = 1s;  // has keys/clients.yaml changed?
+// Subscriptions are accounted for after so long at most; half a million a second is what libzmq
+// takes in, so a flood costs some 10 MiB more than kSubscriptionsMax says.
+inline constexpr Duration kLookAtAllEvery = 20ms;
 inline constexpr Duration kMemoryCheckEvery = 100ms;
 inline constexpr Duration kMemoryCutAgainAfter = 1s;  // libzmq needs a moment to let go
 inline constexpr size_t kMemoryHardFactor = 4;        // of memory_mib: address space, by the kernel

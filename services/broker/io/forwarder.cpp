@@ -67,6 +67,12 @@ struct Listener {
 
   void drain_events(const Forwarder::OnCut& on_cut);
 
+  // What libzmq has waiting for us. Looking costs a system call even in vain, so we look when the
+  // descriptor says so; and at the subscriptions now and then besides, since sending takes them in
+  // (they are in force then, just not accounted for) and swallows the descriptor's word.
+  bool events_wait = true;
+  bool subscriptions_wait = true;
+
   const char* name;
   Role role;  // egress only
   std::string endpoint;
@@ -81,6 +87,7 @@ struct Listener {
 };
 
 void Listener::drain_events(const Forwarder::OnCut& on_cut) {
+  events_wait = false;
   bus::SocketEvent event;
   while (monitor.next(event)) {
     switch (event.event) {
@@ -135,6 +142,7 @@ struct Forwarder::Impl {
   prometheus::Counter* bytes = nullptr;
   prometheus::Counter* to_edge = nullptr;
   prometheus::Counter* subscriptions = nullptr;
+  bool sent = false;  // since all was looked at
 };
 
 Forwarder::Impl::Impl(const ForwarderOptions& options, const SharedAllowList& shared,
@@ -237,6 +245,7 @@ void Forwarder::Impl::take_message(const AllowList& list, const OnRefused& on_re
   const Refusal why = may_publish(*client, *topic);
   if (why != Refusal::kNone) return refuse(name, why, head.substr(0, nul), on_refused);
 
+  sent = true;
   forwarded[static_cast<size_t>(topic->kind)]->Increment();
   bytes->Increment(static_cast<double>(frame.size()));
   if (edge_sees(*topic)) {
@@ -276,6 +285,7 @@ bool Forwarder::Impl::take_subscriptions(Listener& listener, const OnCut& on_cut
     taken.push_back({zmq_msg_get(message.handle(), ZMQ_SRCFD), std::string(key), frame.size(),
                      !frame.empty() && (frame[0] == 0 || frame[0] == 1)});
   }
+  listener.subscriptions_wait = more;
   // After the messages, so that the account of each connection they came over has been opened.
   listener.drain_events(on_cut);
   for (const Subscription& subscription : taken) {
@@ -315,13 +325,29 @@ Result<void> Forwarder::bind_ingress() {
   return impl_->bind(impl_->ingress);
 }
 
-bool Forwarder::turn(const OnRefused& on_refused, const OnCut& on_cut) {
+bool Forwarder::turn(bool look_at_all, const OnRefused& on_refused, const OnCut& on_cut) {
   bool more = false;
+  if (look_at_all) impl_->sent = false;
   for (Listener* listener : {&impl_->inner, &impl_->edge}) {
-    more = impl_->take_subscriptions(*listener, on_cut) || more;
+    if (listener->subscriptions_wait || look_at_all) {
+      more = impl_->take_subscriptions(*listener, on_cut) || more;
+    }
   }
-  impl_->ingress.drain_events(on_cut);
+  for (Listener* listener : {&impl_->ingress, &impl_->inner, &impl_->edge}) {
+    if (listener->events_wait || look_at_all) listener->drain_events(on_cut);
+  }
   return impl_->take_messages(on_refused) || more;
+}
+
+bool Forwarder::should_look_at_all() const {
+  return impl_->sent;
+}
+
+void Forwarder::on_readable(int fd) {
+  for (Listener* listener : {&impl_->ingress, &impl_->inner, &impl_->edge}) {
+    if (fd == zmq_fd(listener->socket.handle())) listener->subscriptions_wait = true;
+    if (fd == listener->monitor.fd()) listener->events_wait = true;
+  }
 }
 
 void Forwarder::publish_heartbeat(const std::string& process, WallTime started, WallTime now) {
@@ -334,6 +360,7 @@ void Forwarder::publish_heartbeat(const std::string& process, WallTime started, 
   std::string frame = bus::heartbeat_topic(process);
   frame += '\0';
   frame += heartbeat.SerializeAsString();
+  impl_->sent = true;
   zmq_send(impl_->inner.socket.handle(), frame.data(), frame.size(), ZMQ_DONTWAIT);
 }
 

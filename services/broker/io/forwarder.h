@@ -54,8 +54,12 @@ class Forwarder {
   // Once subscribers have had time to come back.
   Result<void> bind_ingress();
 
-  // Everything that waits, up to the bounds of a turn. Returns: is there more?
-  bool turn(const OnRefused& on_refused, const OnCut& on_cut);
+  // Messages that wait, and connections and subscriptions whose descriptor was readable, up to the
+  // bounds of a turn. Returns: is there more? `look_at_all`: whatever the descriptors said; needed
+  // within kLookAtAllEvery when should_look_at_all().
+  bool turn(bool look_at_all, const OnRefused& on_refused, const OnCut& on_cut);
+
+  bool should_look_at_all() const;
 
   // The broker's own v1::Heartbeat, to the inner role.
   void publish_heartbeat(const std::string& process, WallTime started, WallTime now);
@@ -66,8 +70,9 @@ class Forwarder {
   // Every connection: libzmq holds something for one of them that we cannot see.
   void cut_all(const OnCut& on_cut);
 
-  // Edge-triggered, as all of libzmq's: each wakes the loop, turn() drains them all.
+  // To be watched for input: on_readable() before the turn for each that is.
   std::vector<int> fds() const;
+  void on_readable(int fd);
   // The real endpoints, "ingress tcp://127.0.0.1:40123", ...
   std::vector<std::string> bound_endpoints() const;
 
