@@ -27,8 +27,6 @@ void Assigner::restore(const Owners& owners, Now now) {
     }
     for (const auto& [device, owner] : location.owner) locations_[name][device].owner = owner;
   }
-  hold_until_ = now.mono + kHold;
-  hold_was_active_ = true;
 }
 
 bool Assigner::connected(Now now) const {
@@ -42,14 +40,12 @@ bool Assigner::alive(const std::string& prober) const {
 
 AssignerEffects Assigner::on_own_heartbeat(Now now) {
   if (!connected(now)) {
-    // What we missed while away says nothing about the probers: everyone gets a fresh start, and
-    // who stays silent through the hold is dead at its end.
+    // What we missed while away says nothing about the probers: who stays silent through the hold
+    // is dead at its end.
     ++counts_.connections;
     hold_until_ = now.mono + kHold;
     hold_was_active_ = true;
     for (auto& [name, prober] : probers_) {
-      if (!prober.alive) continue;
-      prober.last_heard = now.mono;
       prober.judged = true;
     }
   }

@@ -80,8 +80,8 @@ class Assigner {
  public:
   explicit Assigner(AssignerConfig config) : config_(std::move(config)) {}
 
-  // Before the first event: what the last run knew. Its probers count as alive until the first hold
-  // ends, so that a restart of inventory moves nothing.
+  // Before the first event: what the last run knew. Its probers count as alive until the hold after
+  // our connection ends, so that a restart of inventory moves nothing.
   void restore(const Owners& owners, Now now);
 
   AssignerEffects on_catalogue(const std::vector<Device>& devices, Now now);

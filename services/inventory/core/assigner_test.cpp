@@ -155,6 +155,8 @@ TEST(Assigner, APlannedMoveNeverLeavesADeviceUnchecked) {
   s.unchecked.clear();
   s.probers["prober-2"] = {.deaf = true};
   s.run(10s);
+  s.devices(200);  // another look at everything confirms nothing
+  s.run(2s);
   EXPECT_EQ(s.share("prober-1"), 200u) << "the old owner keeps all until the new one confirms";
   EXPECT_GT(s.assigner.stats().moving, 50u);
   s.probers["prober-2"].deaf = false;
@@ -228,6 +230,19 @@ TEST(Assigner, NothingMovesForTenSecondsAfterTheBusCameBack) {
   s.run(3s);
   s.expect_settled();
   EXPECT_EQ(s.assigner.stats().connections, before.connections + 1);
+}
+
+TEST(Assigner, ANewcomerWaitsForTheEndOfTheHold) {
+  Scenario s;
+  s.probers = {{"prober-1", {}}};
+  s.devices(100);
+  s.run(4s);
+  s.probers["prober-2"] = {};
+  s.run(6s);
+  EXPECT_EQ(s.share("prober-1"), 100u);
+  EXPECT_EQ(s.assigner.stats().moves_planned, 0u);
+  s.run(5s);
+  s.expect_settled();
 }
 
 TEST(Assigner, ARestartMovesNothing) {

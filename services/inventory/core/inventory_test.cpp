@@ -92,6 +92,13 @@ TEST(Ids, ADeviceIdIsTheInventorysIdAndNewOnesSkipIt) {
       << "the id is the device, its address may change";
 }
 
+TEST(Ids, ANewOneSkipsWhatADeviceIdOnceTook) {
+  World world;
+  world.load("ip_address,device_id\n10.0.0.1,2\n");
+  world.load("ip_address,device_id\n10.0.0.8,\n10.0.0.9,\n");
+  EXPECT_EQ(world.list(), "1=10.0.0.8 3=10.0.0.9");
+}
+
 TEST(Ids, AClashBetweenSourcesGetsANewIdAndKeepsSourceAndSourceId) {
   World world;
   world.load("ip_address\n10.0.0.1\n");
