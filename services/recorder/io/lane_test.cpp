@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include <set>
+#include <cstdlib>
 
 #include "common/base/random.h"
 #include "common/codec/ping_codec.h"
@@ -160,7 +160,9 @@ class LaneTest : public ::testing::Test {
   testing::TempDir dir_;
   Now now_{MonoTime{} + 1'000s, wall_from_ms(kStartMs + 3'600'000)};
   std::unique_ptr<stream::Producer> producer_;
-  Random random_{11};
+  Random random_{std::getenv("GEMA_TEST_SEED") != nullptr
+                     ? std::strtoull(std::getenv("GEMA_TEST_SEED"), nullptr, 10)
+                     : 11};
   uint32_t lose_per_mille_ = 0;
   uint64_t seed_ = 0;
   int64_t measured_ = 0;
