@@ -38,7 +38,7 @@ def all_processes(layout, identity, version, probers):
           f"config_file={layout.conf}/postgresql.conf"]
     nginx = [_nginx(), "-e", "stderr", "-p", str(layout.dir), "-c", str(layout.conf / "nginx.conf"), "-g",
              "daemon off;"]
-    return [p for p in [
+    return [
         Process("postgres", 10, pg, capability="setfcap" if identity.nested else "none", stop_signal="INT",
                 stop_seconds=60, health=False),
         Process("redis", 11, [shutil.which("redis-server") or "/usr/bin/redis-server",
@@ -50,7 +50,7 @@ def all_processes(layout, identity, version, probers):
         *[own("prober", f"prober-{i}", 50, capability="net_raw") for i in range(1, probers + 1)],
         own("gateway", "gateway", 60),
         Process("nginx", 70, nginx, health=False),
-    ] if "gema-" not in p.command[0] or shutil.os.path.exists(p.command[0])]  # TEMP
+    ]
 
 
 def supervisor_sections(layout, processes):

@@ -316,7 +316,7 @@ def not_ready(layout, programs, port):
                     waiting[program.name] = "; ".join(text.split("\n")).strip("; ") or "not ready"
             except OSError:
                 waiting[program.name] = "starting"
-    if not waiting and not http_ready(port) and (BIN / "gema-gateway").exists():  # TEMP
+    if not waiting and not http_ready(port):
         waiting["nginx"] = "does not answer yet"
     return waiting
 
