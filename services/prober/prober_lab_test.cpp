@@ -520,7 +520,7 @@ TEST(ProberInTheLab, WithoutAnyIcmpSocketSaysSoInOneLineAndExitsTwo) {
 TEST(ProberInTheLab, DISABLED_MeasuresWhatItCosts) {
   auto number = [](const char* name, int otherwise) {
     const char* text = std::getenv(name);
-    return text == nullptr ? otherwise : std::atoi(text);
+    return text == nullptr ? otherwise : std::stoi(text);
   };
   const int devices = number("GEMA_LAB_DEVICES", 10'000), seconds = number("GEMA_LAB_SECONDS", 20);
   Site site;
