@@ -86,6 +86,7 @@ struct Effect {
 };
 struct Commit {
   MonoTime at{};
+  bool fresh = false;  // of an observer: the first since it started
   std::vector<Effect> effects;
   PositionSet positions;
 };
@@ -98,6 +99,7 @@ struct Consuming {
   MonoTime down_until{};
   MonoTime away_until{};  // its database
   MonoTime commit_at{};
+  bool fresh = true;
   std::optional<PositionSet> committed;  // but not told to the core yet
   std::set<uint32_t> rolled_back;        // by a fail-over: ids
   std::optional<MonoTime> rolled_back_to;
@@ -128,6 +130,12 @@ class World {
   void open_consumer(Consuming& consumer);
   void commit(Consuming& consumer);
   void fail_over(size_t index);
+  bool knows_all(const PositionSet& positions) const {
+    return std::all_of(producers_.begin(), producers_.end(), [&](const Producing& producer) {
+      auto it = positions.first_of(producer.name);
+      return it != positions.end() && it->first.producer == producer.name;
+    });
+  }
   bool once_per(Duration mean) {
     return faults_on_ && mean > Duration{} &&
            random_.below(static_cast<uint64_t>(mean / kStep)) == 0;
@@ -136,6 +144,7 @@ class World {
   bool drained();
   void check_bounds();
   void check_effects();
+  void check_observer(const Consuming& observer);
   void violation(std::string text) {
     if (result_.violations.size() < 20) result_.violations.push_back(std::move(text));
   }
@@ -340,7 +349,8 @@ void World::power_cut(size_t index) {
     truth.cut = true;
     // At most the fsync window, unless an fdatasync failed or nobody was alive to call it.
     Duration age = now_.mono - std::max(truth.at, producer.opened_at);
-    if (alive && producer.disk.sync_failures == 0 && age > 200ms) {
+    bool damaged = producer.damaged.count(truth.segment) > 0;  // cut off for that, when it opened
+    if (alive && !damaged && producer.disk.sync_failures == 0 && age > 200ms) {
       violation(fmt::format("{}: a power cut took a record {} ms old", producer.name, age / 1ms));
     }
   }
@@ -448,9 +458,11 @@ void World::produce(size_t index) {
 // --- consumers -----------------------------------------------------------------------------------
 
 void World::open_consumer(Consuming& consumer) {
+  // Observers keep nothing: they begin with what they find.
+  bool begins = consumer.database.empty() || consumer.options.observer;
   consumer.core = std::make_unique<ConsumerCore>(
-      consumer.options,
-      consumer.database.empty() ? PositionSet{} : consumer.database.back().positions);
+      consumer.options, begins ? PositionSet{} : consumer.database.back().positions);
+  consumer.fresh = true;
   consumer.pending.clear();
   consumer.committed.reset();
   consumer.commit_at = now_.mono + 100ms;
@@ -459,6 +471,7 @@ void World::open_consumer(Consuming& consumer) {
 void World::commit(Consuming& consumer) {
   Commit commit;
   commit.at = now_.mono;
+  commit.fresh = std::exchange(consumer.fresh, false);
   commit.positions = consumer.core->positions();
   for (const Delivery& delivery : consumer.pending) {
     Effect effect;
@@ -521,8 +534,11 @@ void World::consume(size_t index) {
 // The database comes back as it was some time ago.
 void World::fail_over(size_t index) {
   Consuming& consumer = consumers_[index];
-  if (consumer.database.size() < 2) return;
-  size_t most = std::min<size_t>(consumer.database.size() - 1, 30);
+  // Not to before it knew the producers: that would be a new group, which is owed nothing old.
+  size_t knew = 0;
+  while (knew < consumer.database.size() && !knows_all(consumer.database[knew].positions)) ++knew;
+  if (knew + 1 >= consumer.database.size()) return;
+  size_t most = std::min<size_t>(consumer.database.size() - 1 - knew, 30);
   size_t back = 1 + random_.below(most);
   say("{}: the database goes back by {} commits", consumer.options.group, back);
   for (; back > 0; --back) {
@@ -532,9 +548,15 @@ void World::fail_over(size_t index) {
     consumer.rolled_back_to = consumer.database.back().at;
     consumer.database.pop_back();
   }
+  ++result_.failovers;
+  if (consumer.core && random_.chance(500)) {  // the process lives and is told
+    consumer.core->restore(consumer.database.back().positions);
+    consumer.pending.clear();
+    consumer.committed.reset();
+    return;
+  }
   consumer.core.reset();
   consumer.down_until = now_.mono + Duration(random_.below(1'000'000'000));
-  ++result_.failovers;
 }
 
 // --- faults --------------------------------------------------------------------------------------
@@ -580,7 +602,7 @@ void World::faults() {
     if (once_per(rates_.database_away_every)) {
       consumer.away_until = now_.mono + Duration(random_.below(5'000'000'000));
     }
-    if (once_per(rates_.failover_every)) fail_over(i);
+    if (!consumer.options.observer && once_per(rates_.failover_every)) fail_over(i);
   }
   auto actors = static_cast<uint32_t>(producers_.size() + consumers_.size());
   if (once_per(rates_.partition_every)) {
@@ -640,6 +662,7 @@ bool World::drained() {
     if (producer.process->stats().unacknowledged > 0) return false;
   }
   for (const Consuming& consumer : consumers_) {
+    if (consumer.options.observer) continue;
     if (!consumer.core || !consumer.pending.empty() || consumer.committed) return false;
     if (consumer.core->stats().outstanding > 0) return false;
     for (const Producing& producer : producers_) {
@@ -649,8 +672,42 @@ bool World::drained() {
   return true;
 }
 
+// An observer promises less: what it is shown since it started comes in order and once, and what it
+// missed in between is said.
+void World::check_observer(const Consuming& observer) {
+  std::map<std::pair<uint32_t, uint32_t>, uint32_t> latest;
+  std::map<std::tuple<uint32_t, uint64_t, uint32_t>, uint64_t> next;
+  for (const Commit& commit : observer.database) {
+    if (commit.fresh) {
+      latest.clear();
+      next.clear();
+    }
+    for (const Effect& effect : commit.effects) {
+      uint64_t& expected = next[{effect.producer, effect.epoch, effect.partition}];
+      if (effect.kind == Effect::kGap) {
+        if (expected != 0 && effect.gap.first != expected) violation("observer: gap out of place");
+        expected = effect.gap.last + 1;
+        continue;
+      }
+      const Truth& truth = truths_.at(effect.id);
+      if (expected != 0 && truth.first_seq != expected) {
+        violation(fmt::format("observer: record {} has seq {}, {} was next", effect.id, truth.seq,
+                              expected));
+      }
+      expected = truth.seq + 1;
+      uint32_t& last = latest[{effect.producer, effect.partition}];
+      if (effect.id + 1 <= last) violation("observer: records out of order");
+      last = effect.id + 1;
+    }
+  }
+}
+
 void World::check_effects() {
   for (const Consuming& consumer : consumers_) {
+    if (consumer.options.observer) {
+      check_observer(consumer);
+      continue;
+    }
     const std::string& group = consumer.options.group;
     std::vector<uint32_t> count(truths_.size(), 0);
     std::map<std::tuple<uint32_t, uint64_t, uint32_t>, SeqSet> gaps;
@@ -706,10 +763,12 @@ RunResult World::run() {
     producer.name = "prober-" + std::to_string(i + 1);
     producer.to_make = options_.records / 2;
   }
-  consumers_.resize(2);
+  consumers_.resize(3);
   consumers_[0].options.group = "recorder";
   consumers_[1].options.group = "tracker";
   consumers_[1].options.order = Order::kInOrder;
+  consumers_[2].options.group = "gateway";
+  consumers_[2].options.observer = true;
   for (Consuming& consumer : consumers_) {
     consumer.options.stream = kStream;
     consumer.options.window_records = 256;
