@@ -309,9 +309,10 @@ void ConsumerCore::take_in_order(ProducerState& producer, Epoch& epoch, RecordMe
   }
   uint64_t thing_first = record.seq;
   if (record.part && record.part->index < record.seq) thing_first -= record.part->index;
-  bool is_part = record.part.has_value();
   if (!stash(track, std::move(record), thing_first)) return;
-  if (is_part || options_.observer) {
+  // At the front there can only be a part; this record may complete its thing, or break it.
+  bool front_waits = track.stash.begin()->first == track.cumulative + 1;
+  if (front_waits || options_.observer) {
     drain(producer, partition, out);
     finish_epochs(producer, out);
   }
