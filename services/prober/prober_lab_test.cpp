@@ -3,17 +3,24 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <net/ethernet.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
+#include <cstring>
+#include <deque>
 #include <fstream>
 #include <iostream>
 #include <map>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include "common/bus/calls.h"
 #include "common/bus/client.h"
@@ -247,6 +254,95 @@ TEST(ProberInTheLab, AStopOfFiveSecondsMakesNoFalseTimeout) {
   }
   EXPECT_GE(late, 4000U);
   EXPECT_NE(site.log().find("did not run"), std::string::npos);
+}
+
+// Answers echo requests in the far namespace after a delay, in place of a kernel that was silenced.
+class SlowResponder {
+ public:
+  explicit SlowResponder(Duration delay) : delay_(delay), thread_([this] { run(); }) {}
+  ~SlowResponder() {
+    stop_ = true;
+    thread_.join();
+  }
+
+ private:
+  void run() {
+    const std::string far = std::string("/run/netns/") + std::getenv("GEMA_LAB") + "-far";
+    const int ns = ::open(far.c_str(), O_RDONLY | O_CLOEXEC);
+    ASSERT_EQ(::setns(ns, CLONE_NEWNET), 0);  // this thread only
+    ::close(ns);
+    const int in = ::socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_IP));
+    const int out = ::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+    ASSERT_TRUE(in >= 0 && out >= 0);
+    std::deque<std::pair<MonoTime, std::vector<uint8_t>>> waiting;
+    while (!stop_) {
+      pollfd ready{in, POLLIN, 0};
+      ::poll(&ready, 1, 5);
+      const MonoTime now = runtime::read_clock().mono;
+      std::vector<uint8_t> packet(128);
+      const ssize_t n = ::recv(in, packet.data(), packet.size(), MSG_DONTWAIT);
+      if (n >= 28 && packet[0] == 0x45 && packet[9] == IPPROTO_ICMP && packet[20] == 8) {
+        packet.resize(static_cast<size_t>(n));
+        waiting.emplace_back(now + delay_, std::move(packet));
+      }
+      while (!waiting.empty() && waiting.front().first <= now) {
+        answer(out, waiting.front().second);
+        waiting.pop_front();
+      }
+    }
+    ::close(in);
+    ::close(out);
+  }
+  static void answer(int out, std::vector<uint8_t>& packet) {
+    std::swap_ranges(packet.begin() + 12, packet.begin() + 16, packet.begin() + 16);
+    packet[20] = 0;
+    packet[22] = packet[23] = 0;
+    const uint16_t sum = internet_checksum(std::span(packet).subspan(20));
+    packet[22] = static_cast<uint8_t>(sum >> 8);
+    packet[23] = static_cast<uint8_t>(sum);
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    std::memcpy(&to.sin_addr, &packet[16], 4);
+    ::sendto(out, packet.data(), packet.size(), 0, reinterpret_cast<sockaddr*>(&to), sizeof to);
+  }
+
+  const Duration delay_;
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;
+};
+
+TEST(ProberInTheLab, RepliesThatArriveWhileItIsStoppedAreRepliesWithTheirTrueTime) {
+  Site site;
+  std::vector<std::string> slow;
+  for (DeviceId id = 1; id <= 250; ++id) {
+    slow.push_back(v4(8000 + static_cast<uint32_t>(id)));
+    site.add(id, slow.back());  // 500 ms timeout
+  }
+  lab("silence", slow);
+  site.keep_assignment();
+  {
+    const SlowResponder responder(250ms);
+    site.start();
+    ASSERT_TRUE(site.wait_probing()) << site.log();
+    for (int i = 0; i < 3; ++i) {
+      pass(1500ms);
+      site.prober.signal(SIGSTOP);  // with some 60 answers under way
+      pass(2s);
+      site.prober.signal(SIGCONT);
+    }
+    pass(1500ms);
+    site.stop();
+  }
+  lab("answer", slow);
+  for (const auto& [id, of_device] : site.rows()) {
+    for (const Row& row : of_device) {
+      EXPECT_NE(row.verdict, Verdict::kFailed) << id;
+      if (row.verdict != Verdict::kAnswered) continue;
+      EXPECT_EQ(row.reason, Reason::kNone) << "by a burst: a false timeout";
+      EXPECT_GE(row.rtt_us[0], 250'000U);
+      EXPECT_LE(row.rtt_us[0], 500'000U);  // its timeout
+    }
+  }
 }
 
 TEST(ProberInTheLab, AfterKillNineEverySlotIsThereOnceOrNotMeasuredBecauseItDidNotRun) {
