@@ -11,6 +11,9 @@ namespace {
 int64_t ns(MonoTime t) {
   return t.time_since_epoch().count();
 }
+constexpr int64_t ns_of(Duration d) {
+  return d.count();
+}
 
 // Estimates for a record's size: what a result and an echo cost at most (a device id far from the
 // one before takes 10 bytes, the rest of the columns 5 each).
@@ -352,7 +355,8 @@ void Engine::on_answer(const Answer& answer, MonoTime now) {
   Echo& e = echo(c, ordinal);
   EchoOutcome outcome = answer.outcome;
   if (outcome == EchoOutcome::kReply) {
-    const int64_t rtt = ns(answer.at) - e.sent_ns;
+    int64_t rtt = ns(answer.at) - e.sent_ns;
+    if (rtt < -ns_of(kWallStepMin)) rtt = ns(now) - e.sent_ns;  // the clock was set back just now
     if (rtt > static_cast<int64_t>(c.timeout_ms) * 1'000'000) {
       // Received after its time, read before the timer fired: the kernel's timestamp decides.
       outcome = EchoOutcome::kTimeout;

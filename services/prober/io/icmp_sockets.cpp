@@ -371,15 +371,18 @@ size_t IcmpSockets::receive_batch(Socket& s, const SlotClock& clock, std::vector
     if (errno != EAGAIN && errno != EINTR) ++stats_.receive_errors;
     return 0;
   }
+  const MonoTime now = read_mono();
   for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
     msghdr& header = b.receive[i].msg_hdr;
-    std::optional<MonoTime> at;
+    MonoTime at = now;
     for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
       if (c->cmsg_level != SOL_SOCKET) continue;
       if (c->cmsg_type == SCM_TIMESTAMPNS) {
         timespec t{};
         std::memcpy(&t, CMSG_DATA(c), sizeof t);
-        at = clock.mono_of_wall_ns(static_cast<int64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec);
+        // A stamp from the future: the wall clock was set since this turn looked at it.
+        at = std::min(
+            now, clock.mono_of_wall_ns(static_cast<int64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec));
       } else if (c->cmsg_type == SO_RXQ_OVFL) {
         uint32_t drops = 0;
         std::memcpy(&drops, CMSG_DATA(c), sizeof drops);
@@ -391,7 +394,7 @@ size_t IcmpSockets::receive_batch(Socket& s, const SlotClock& clock, std::vector
                                          std::min<size_t>(b.receive[i].msg_len, kPacketBytes));
     const Packet packet =
         s.family == Family::kV4 ? parse_v4(bytes, s.parse) : parse_v6(bytes, s.parse);
-    accept(s, packet, from_sockaddr(b.from[i]), at ? *at : read_mono(), answers);
+    accept(s, packet, from_sockaddr(b.from[i]), at, answers);
   }
   return static_cast<size_t>(n);
 }
