@@ -111,6 +111,7 @@ def test_status_latest_and_timeouts_are_exactly_right(spine):
 
 
 def test_history_over_rest_has_one_row_a_second_newest_first(spine):
+    wait_for("five slots", lambda: now_ms() > spine.began_ms + 5_000, 30)
     drained(spine)
     for device, success in ((7, "False"), (DEVICES, "True")):
         body = spine.json(f"/api/ping/device/{device}", hours=1)
@@ -222,17 +223,20 @@ def test_afterwards_every_transition_is_there_exactly_once(spine):
 
 def test_plain_row_views_agree_with_the_reader(spine):
     # Chunks follow hot rows within a minute or few; take a span that must be there already.
+    begin, end = spine.began_ms, spine.began_ms + 10_000
+
     def chunked():
-        rows = sql(spine, "SELECT max(checked_at) > to_timestamp(%s) FROM ping_checks "
-                          "WHERE device_id = 100", spine.began_ms / 1000 + 10)
-        return rows[0][0]
+        return sql(spine, "SELECT max(due_ms) > %s FROM ping_checks WHERE device_id = 100", end)[0][0]
 
     wait_for("minutes chunked", chunked, 180)
-    count, distinct = sql(
-        spine, "SELECT count(*), count(DISTINCT checked_at) FROM ping_checks WHERE device_id = 100 "
-               "AND checked_at >= to_timestamp(%s) AND checked_at < to_timestamp(%s)",
-        spine.began_ms / 1000, spine.began_ms / 1000 + 10)[0]
-    assert count == distinct == 10
+    count, distinct = sql(spine, "SELECT count(*), count(DISTINCT at) FROM ping_checks "
+                                 "WHERE device_id = 100 AND due_ms >= %s AND due_ms < %s", begin, end)[0]
+    reports, _ = spine.audit(100, 100, begin, end)
+    assert count == distinct == reports[100]["found"] == 10
+    rows = sql(spine, "SELECT success_count, failure_count, success_rate, min_latency > 0 FROM "
+                      "ping_results WHERE host_address = %s AND timestamp >= to_timestamp(%s) "
+                      "AND timestamp < to_timestamp(%s)", ADDRESSES[99], begin / 1000, end / 1000)
+    assert rows == [(1, 0, 100.0, True)] * 10
 
 
 def test_the_next_start_goes_on_where_it_stopped(spine):
