@@ -24,6 +24,9 @@ inline constexpr size_t kRecentTransitionsMax = 100;
 inline constexpr size_t kRecentResultsMax = 100;
 // Between two snapshots asked for; guess: the tracker answers 10,000 devices within 50 ms.
 inline constexpr Duration kSnapshotRetry = 2s;
+// After a producer was heard for the first time: by then the tracker has taken what it sent before.
+// Guess; a tracker that is further behind is seen by its positions.
+inline constexpr Duration kSnapshotGrace = 500ms;
 // A snapshot older than what we hold is asked for again this often before it is taken all the same.
 inline constexpr int kUnalignedSnapshotsMax = 5;
 // A record with a slot further ahead of our clock is refused and counted.

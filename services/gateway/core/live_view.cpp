@@ -314,11 +314,21 @@ void LiveView::on_transition(const Transition& transition, Now now) {
   }
 }
 
-void LiveView::on_gap(Now now) {
+void LiveView::on_gap(const std::optional<RecordId>& last_missed, Now now) {
   ++stats_.gaps;
   gap_while_in_flight_ = in_flight_;
   buffering_ = true;
+  if (last_missed) {
+    uint64_t& seq = missed_[{last_missed->producer, last_missed->epoch, last_missed->partition}];
+    seq = std::max(seq, last_missed->seq);
+  }
   want_snapshot(now.mono);
+}
+
+void LiveView::on_stream_began(Now now) {
+  gap_while_in_flight_ = in_flight_;
+  buffering_ = true;
+  want_snapshot(now.mono + kSnapshotGrace);
 }
 
 void LiveView::want_snapshot(MonoTime at) {
@@ -342,19 +352,25 @@ bool LiveView::take_snapshot_request(Now now) {
   return true;
 }
 
-// True when, for every stream we kept records of, the snapshot includes all before the first kept.
+// True when the snapshot includes all that was missed and, for every stream we kept records of, all
+// before the first kept.
 bool LiveView::aligned(const Snapshot& snapshot) const {
-  std::map<std::tuple<std::string, uint64_t, uint32_t>, uint64_t> included;
+  std::map<StreamKey, uint64_t> included;
   for (const auto& p : snapshot.positions) {
     included[{p.producer, p.epoch, p.partition}] = p.seq;
   }
-  std::map<std::tuple<std::string, uint64_t, uint32_t>, uint64_t> first;
+  std::map<StreamKey, uint64_t> needed = missed_;
+  std::map<StreamKey, uint64_t> first;
   for (const auto& b : buffer_) {
     first.try_emplace({b.record.producer, b.record.epoch, b.record.partition}, b.record.seq);
   }
-  return std::all_of(first.begin(), first.end(), [&](const auto& stream) {
+  for (const auto& [stream, seq] : first) {
+    uint64_t& need = needed[stream];
+    need = std::max(need, seq - 1);
+  }
+  return std::all_of(needed.begin(), needed.end(), [&included](const auto& stream) {
     const auto found = included.find(stream.first);
-    return stream.second <= (found == included.end() ? 0 : found->second) + 1;
+    return stream.second <= (found == included.end() ? 0 : found->second);
   });
 }
 
@@ -395,6 +411,7 @@ void LiveView::on_snapshot(const Snapshot& snapshot, Now now) {
   if (!snapshot_due_) {
     unaligned_ = 0;
     buffering_ = false;
+    missed_.clear();
     buffer_.clear();
     buffered_results_ = 0;
     stats_.buffered_results = 0;

@@ -11,8 +11,8 @@
 //
 // An observer does not get what it missed. After a gap (and at the start, and when devices were
 // added) a snapshot is asked for; results that come meanwhile are applied and kept, and applied
-// again on top of the snapshot. A snapshot that lacks results from before the kept ones is asked
-// for again.
+// again on top of the snapshot. A snapshot that lacks results that were missed, or some from before
+// the kept ones, is asked for again.
 //
 // Pure; one thread (the shell guards it with a mutex, io/shared_view.h).
 #pragma once
@@ -23,6 +23,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "common/base/time.h"
@@ -173,8 +174,10 @@ class LiveView {
   void on_results(const RecordId& record, const PingResults& results, WallTime produced_at,
                   Now now);
   void on_transition(const Transition& transition, Now now);
-  // Records of either stream were missed.
-  void on_gap(Now now);
+  // Results up to this record were missed; nullopt: transitions were.
+  void on_gap(const std::optional<RecordId>& last_missed, Now now);
+  // A producer, or an epoch of one, was heard for the first time: what came before is not known.
+  void on_stream_began(Now now);
   void on_heartbeat(Process process);
 
   // True when the shell should ask the tracker for a snapshot now; each true is followed by
@@ -228,6 +231,8 @@ class LiveView {
   bool buffering_ = true;  // from the first record on: nothing is loaded yet
   int unaligned_ = 0;      // in a row
   std::optional<MonoTime> snapshot_due_;
+  using StreamKey = std::tuple<std::string, uint64_t, uint32_t>;  // producer, epoch, partition
+  std::map<StreamKey, uint64_t> missed_;  // the last seq missed: a snapshot must include it
   std::vector<Buffered> buffer_;  // at most kBufferedResultsMax results, then all are let go
   size_t buffered_results_ = 0;
 

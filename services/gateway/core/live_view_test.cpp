@@ -200,7 +200,7 @@ TEST(LiveView, AGapIsFilledByASnapshotAndTheResultsThatCameMeanwhile) {
   LiveView view = loaded({1});
   feed(view, 1, {{1, kEpochMs, kFailed, 0}});
   // Records 2 and 3 (slots 1 s and 2 s, both failed) are lost.
-  view.on_gap(at(3s));
+  view.on_gap(record(3), at(3s));
   EXPECT_TRUE(view.take_snapshot_request(at(3s)));
   feed(view, 4, {{1, kEpochMs + 3000, kFailed, 0}}, at(3s));
   EXPECT_EQ(live(view).consecutive_timeouts, 2u);  // the best we know
@@ -218,7 +218,7 @@ TEST(LiveView, AGapIsFilledByASnapshotAndTheResultsThatCameMeanwhile) {
 TEST(LiveView, ASnapshotFromBeforeTheGapIsAskedForAgain) {
   LiveView view = loaded({1});
   feed(view, 1, {{1, kEpochMs, kFailed, 0}});
-  view.on_gap(at(3s));
+  view.on_gap(record(3), at(3s));
   EXPECT_TRUE(view.take_snapshot_request(at(3s)));
   feed(view, 4, {{1, kEpochMs + 3000, kFailed, 0}}, at(3s));
   Snapshot old;
@@ -236,9 +236,37 @@ TEST(LiveView, ASnapshotFromBeforeTheGapIsAskedForAgain) {
   EXPECT_EQ(view.stats().buffered_results, 0u);
 }
 
+TEST(LiveView, ASnapshotWithoutTheMissedRecordsIsAskedForAgainEvenIfNothingCameSince) {
+  LiveView view = loaded({1});
+  feed(view, 1, {{1, kEpochMs, kFailed, 0}});
+  view.on_gap(record(3), at(3s));
+  EXPECT_TRUE(view.take_snapshot_request(at(3s)));
+  Snapshot behind;
+  behind.states = {state(1, 2, kEpochMs + 1000)};
+  behind.positions = {{"prober-1", 7, 0, 2}};
+  view.on_snapshot(behind, at(3s));
+  EXPECT_EQ(live(view).consecutive_timeouts, 1u);
+  EXPECT_TRUE(view.take_snapshot_request(at(3s + kSnapshotRetry)));
+  Snapshot caught_up;
+  caught_up.states = {state(1, 3, kEpochMs + 2000)};
+  caught_up.positions = {{"prober-1", 7, 0, 3}};
+  view.on_snapshot(caught_up, at(6s));
+  EXPECT_EQ(live(view).consecutive_timeouts, 3u);
+  EXPECT_FALSE(view.take_snapshot_request(at(60s)));
+}
+
+TEST(LiveView, AProducerHeardForTheFirstTimeNeedsASnapshotABitLater) {
+  LiveView view = loaded({1});
+  view.on_stream_began(at(0s));
+  EXPECT_FALSE(view.take_snapshot_request(at(0s)));
+  EXPECT_EQ(view.next_wakeup(), at(kSnapshotGrace).mono);
+  EXPECT_TRUE(view.take_snapshot_request(at(kSnapshotGrace)));
+  EXPECT_EQ(view.stats().gaps, 0u);
+}
+
 TEST(LiveView, ATrackerThatStaysBehindIsTakenInTheEnd) {
   LiveView view = loaded({1});
-  view.on_gap(at(0s));
+  view.on_gap(std::nullopt, at(0s));
   Duration t = 0s;
   feed(view, 9, {{1, kEpochMs, kFailed, 0}});
   int asked = 0;
@@ -254,16 +282,16 @@ TEST(LiveView, ATrackerThatStaysBehindIsTakenInTheEnd) {
 
 TEST(LiveView, AGapWhileASnapshotIsUnderWayNeedsAnother) {
   LiveView view = loaded({1});
-  view.on_gap(at(0s));
+  view.on_gap(std::nullopt, at(0s));
   EXPECT_TRUE(view.take_snapshot_request(at(0s)));
-  view.on_gap(at(1s));
+  view.on_gap(std::nullopt, at(1s));
   view.on_snapshot({}, at(1s));
   EXPECT_TRUE(view.take_snapshot_request(at(1s + kSnapshotRetry)));
 }
 
 TEST(LiveView, TheBufferOfASnapshotThatNeverComesIsBounded) {
   LiveView view = loaded({1});
-  view.on_gap(at(0s));
+  view.on_gap(std::nullopt, at(0s));
   PingResults batch;
   for (size_t i = 0; i < 10'000; ++i) {
     batch.device.push_back(99);

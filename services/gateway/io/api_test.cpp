@@ -336,7 +336,7 @@ TEST_F(ApiTest, TimeoutRoutesWaitForTheTrackerAndTheOthersDoNot) {
 TEST_F(ApiTest, WithTrackingOffTheTimeoutRoutesSaySo) {
   fill();
   view.with([](LiveView& live) {
-    live.on_gap(at(0s));
+    live.on_gap(std::nullopt, at(0s));
     live.take_snapshot_request(at(0s));
     Snapshot off;
     off.timeout_tracking_enabled = false;

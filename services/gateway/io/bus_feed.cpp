@@ -159,44 +159,56 @@ void BusFeed::take(const std::string& topic, const std::string& payload, Now now
 }
 
 void BusFeed::take_ping(Now now) {
-  bool gap = false;
   for (const auto& delivery : deliveries_) {
-    if (delivery.kind == stream::Delivery::kGap) {
-      gap = true;
-    } else if (delivery.kind == stream::Delivery::kRecord) {
-      if (!decode_ping(delivery.payload, results_)) {
-        ++stats_.undecodable;
-        continue;
+    switch (delivery.kind) {
+      case stream::Delivery::kRecord:
+        if (!decode_ping(delivery.payload, results_)) {
+          ++stats_.undecodable;
+          break;
+        }
+        view_.with([&](LiveView& view) {
+          view.on_results(record_id(delivery.key), results_, delivery.produced_at, now);
+        });
+        break;
+      case stream::Delivery::kGap: {
+        RecordId last = record_id(delivery.key);
+        last.seq = delivery.gap.last;
+        view_.with([&](LiveView& view) { view.on_gap(last, now); });
+        break;
       }
-      view_.with([&](LiveView& view) {
-        view.on_results(record_id(delivery.key), results_, delivery.produced_at, now);
-      });
+      case stream::Delivery::kEpochStarted:
+        view_.with([&](LiveView& view) { view.on_stream_began(now); });
+        break;
+      case stream::Delivery::kEpochClosed:
+        break;
     }
   }
   deliveries_.clear();
-  if (gap) {
-    view_.with([&](LiveView& view) { view.on_gap(now); });
-  }
 }
 
 void BusFeed::take_transitions(Now now) {
-  bool gap = false;
   for (const auto& delivery : deliveries_) {
-    if (delivery.kind == stream::Delivery::kGap) {
-      gap = true;
-    } else if (delivery.kind == stream::Delivery::kRecord) {
-      const auto transition = decode_transition(delivery.payload);
-      if (!transition) {
-        ++stats_.undecodable;
-        continue;
+    switch (delivery.kind) {
+      case stream::Delivery::kRecord: {
+        const auto transition = decode_transition(delivery.payload);
+        if (!transition) {
+          ++stats_.undecodable;
+          break;
+        }
+        view_.with([&](LiveView& view) { view.on_transition(*transition, now); });
+        break;
       }
-      view_.with([&](LiveView& view) { view.on_transition(*transition, now); });
+      case stream::Delivery::kGap:
+        view_.with([&](LiveView& view) { view.on_gap(std::nullopt, now); });
+        break;
+      case stream::Delivery::kEpochStarted:
+        view_.with([&](LiveView& view) { view.on_stream_began(now); });
+        break;
+      case stream::Delivery::kEpochClosed:
+        break;
     }
   }
   deliveries_.clear();
-  if (gap) {
-    view_.with([&](LiveView& view) { view.on_gap(now); });
-  }
 }
 
 void BusFeed::take_heartbeat(std::string_view process, const std::string& payload, Now now) {
