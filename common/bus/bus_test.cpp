@@ -86,6 +86,21 @@ TEST(BusClient, ComesBackByItselfWhenTheBrokerWasKilled) {
   EXPECT_EQ(prober.client().stats().renewals, 0u) << "libzmq does this alone";
 }
 
+TEST(BusClient, ReadsTheKeysAgainWhenTheBrokerHasNewOnes) {
+  BrokerProcess broker({.tcp = true});
+  Peer prober(broker, "prober-1");
+  Peer recorder(broker, "recorder");
+  ASSERT_TRUE(prober.connect() && recorder.connect());
+  broker.kill9();
+  for (const char* name : {"broker.key", "broker.pub", "prober-1.key", "prober-1.pub"}) {
+    std::filesystem::remove(broker.keys_dir() / name);
+  }
+  ASSERT_EQ(broker.make_keys({"--client", "prober-1"}), 0);
+  broker.start();
+  EXPECT_TRUE(wait_for_flow(prober, recorder)) << prober.client().why_not_connected();
+  EXPECT_GE(prober.client().stats().renewals, 1u);
+}
+
 TEST(BusClient, StartsBeforeTheBrokerAndWithoutKeysSaysSo) {
   BrokerProcess broker;
   broker.kill9();

@@ -47,6 +47,10 @@ gema::testing::ChildOptions BrokerProcess::child(
   child.command = {GEMA_BROKER_BINARY, "--data-dir", dir_.path().string()};
   child.log = dir_ / "broker.log";
   child.environment = options_.environment;
+  // Under the address sanitizer freed memory would count as the broker's for long.
+  child.environment.push_back(
+      "ASAN_OPTIONS=quarantine_size_mb=1:thread_local_quarantine_size_kb=64:"
+      "allocator_release_to_os_interval_ms=50");
   child.environment.push_back("GEMA_BUS__INGRESS=" + ingress_);
   child.environment.push_back("GEMA_BUS__INNER=" + inner_);
   child.environment.push_back("GEMA_BUS__EDGE=" + edge_);
