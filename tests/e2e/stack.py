@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 import time
 
+import psycopg2
+import redis
 import requests
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -157,8 +159,33 @@ class Stack:
     def wait_replaced(self, name, old_pid, seconds=60):
         """The supervisor started `name` again, and it is ready."""
         wait_for(f"a new {name}", lambda: self.pid(name) not in (None, old_pid), seconds)
-        if name in SERVICES or name.startswith("prober-"):
-            wait_for(f"{name} ready", lambda: self.ready(name), seconds)
+        wait_for(f"{name} ready", lambda: self.answers(name), seconds)
+
+    def answers(self, name):
+        """Ready, or for the stores: takes connections."""
+        try:
+            if name == "postgres":
+                self.sql("SELECT 1")
+                return True
+            if name == "redis":
+                return self.redis().ping()
+        except (psycopg2.OperationalError, redis.RedisError):
+            return False
+        return self.ready(name)
+
+    # --- stores
+
+    def sql(self, text, *parameters):
+        connection = psycopg2.connect(host=str(self.data / "run"), user="gema", dbname="gema")
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(text, parameters)
+                return cursor.fetchall()
+        finally:
+            connection.close()
+
+    def redis(self):
+        return redis.Redis(unix_socket_path=str(self.data / "run/redis.sock"))
 
     # --- history
 
