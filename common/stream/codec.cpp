@@ -1,5 +1,7 @@
 #include "common/stream/codec.h"
 
+#include <google/protobuf/stubs/logging.h>
+
 #include <utility>
 
 #include "common/base/assert.h"
@@ -8,6 +10,10 @@
 
 namespace gema::stream {
 namespace {
+
+// Protobuf writes a line to stderr for every text that is no UTF-8. What a peer sends must not fill
+// our log: refused messages are counted instead.
+[[maybe_unused]] const auto kQuiet = google::protobuf::SetLogHandler(nullptr);
 
 template <class Message>
 std::string bytes_of(const Message& message) {

@@ -434,6 +434,8 @@ void World::produce(size_t index) {
     ++result_.kills;
     return;
   }
+  // Before the producer can do something about it.
+  producer.pressed = producer.pressed || process.core().bytes() > rates_.bytes_max / 2;
   process.tick(now_);
   note_synced(producer);
   std::vector<StreamMessage> messages;
@@ -587,9 +589,6 @@ void World::faults() {
     }
     producer.disk.full = faults_on_ && now_.mono < producer.full_until;
     producer.disk.sync_fails_per_mille = faults_on_ ? rates_.sync_fails_per_mille : 0;
-    if (producer.process && producer.process->stats().spool_bytes > rates_.bytes_max / 2) {
-      producer.pressed = true;
-    }
   }
   for (size_t i = 0; i < consumers_.size(); ++i) {
     Consuming& consumer = consumers_[i];

@@ -524,7 +524,9 @@ const ProducerCore::Segment* ProducerCore::locate(uint64_t epoch, uint32_t parti
 void ProducerCore::note_live(size_t records, Now now) {
   Duration elapsed = now.mono - live_window_at_;
   if (elapsed >= 1s) {
-    live_rate_ = static_cast<double>(live_in_window_) / std::max(1.0, seconds(elapsed));
+    // A window that lasted long says nothing about the last second.
+    bool recent = elapsed < 2s;
+    live_rate_ = recent ? static_cast<double>(live_in_window_) / seconds(elapsed) : 0;
     live_in_window_ = 0;
     live_window_at_ = now.mono;
   }
@@ -533,10 +535,12 @@ void ProducerCore::note_live(size_t records, Now now) {
 
 double ProducerCore::replay_rate() const {
   double live = std::max(live_rate_, static_cast<double>(live_in_window_));
-  return std::max<double>(options_.replay_records_per_second, 10.0 * live);
+  double least = options_.replay_records_per_second;
+  return std::clamp(10.0 * live, least, std::max<double>(least, kReplayRecordsPerSecondMax));
 }
 
 void ProducerCore::refill(Group& group, Now now) {
+  note_live(0, now);
   double rate = replay_rate();
   // Bytes follow when the live rate raises the records.
   double bytes = static_cast<double>(options_.replay_bytes_per_second) *

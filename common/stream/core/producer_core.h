@@ -120,6 +120,7 @@ class ProducerCore {
   bool meta_stale() const { return meta_stale_; }
   void set_meta_stale() { meta_stale_ = true; }
   SpoolMeta meta(bool clean, const std::string& boot_id);
+  uint64_t bytes() const { return bytes_; }
   const std::string& group_name(size_t group) const { return groups_[group].name; }
   uint64_t current_epoch() const { return epochs_.empty() ? 0 : epochs_.back().id; }
   std::vector<EpochMeta> epochs() const;
