@@ -81,7 +81,10 @@ Error error_from_current_exception() {
   } catch (const pqxx::in_doubt_error& e) {
     return {Errc::kTimeout, "PostgreSQL: in doubt: " + trimmed(e.what())};
   } catch (const pqxx::broken_connection& e) {
-    return {Errc::kUnavailable, "PostgreSQL: " + trimmed(e.what())};
+    // 6.4 notices while it looks for the encoding of the answer, and says only that.
+    const std::string text = trimmed(e.what());
+    const bool odd = text.find("client encoding") != std::string::npos;
+    return {Errc::kUnavailable, "PostgreSQL: " + (odd ? "the connection was lost" : text)};
   } catch (const pqxx::transaction_rollback& e) {
     // An sql_error in libpqxx 7, a failure of its own in 6.4.
     if (const auto* sql = dynamic_cast<const pqxx::sql_error*>(&e)) return error_from_sql(*sql);

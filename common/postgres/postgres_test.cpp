@@ -9,6 +9,14 @@
 #include "common/postgres/migrate.h"
 #include "tests/support/postgres_server.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+// libpqxx 6.4 forgets one PGresult when a connection breaks under a statement: about 2 KB each
+// time.
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libpqxx-6.4";
+}
+#endif
+
 namespace gema::postgres {
 namespace {
 

@@ -17,6 +17,14 @@
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait_until.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+// libpqxx 6.4 forgets one PGresult when a connection breaks under a statement: about 2 KB each
+// time.
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libpqxx-6.4";
+}
+#endif
+
 namespace gema::recorder {
 namespace {
 
