@@ -85,7 +85,7 @@ Error error_from_current_exception() {
     const std::string text = trimmed(e.what());
     const bool odd = text.find("client encoding") != std::string::npos;
     return {Errc::kUnavailable, "PostgreSQL: " + (odd ? "the connection was lost" : text)};
-  } catch (const pqxx::transaction_rollback& e) {  // 7.x: an sql_error, too
+  } catch (const pqxx::transaction_rollback& e) {
     // An sql_error in libpqxx 7, a failure of its own in 6.4.
     if (const auto* sql = dynamic_cast<const pqxx::sql_error*>(&e)) return error_from_sql(*sql);
     return {Errc::kRetryable, "PostgreSQL: " + trimmed(e.what())};
