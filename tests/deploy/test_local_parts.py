@@ -77,6 +77,33 @@ def test_a_closed_parent_is_found(tmp_path):
         assert identity.may_enter(tmp_path / "closed/open/new", stranger, stranger)
 
 
+def test_a_file_that_others_may_not_read_is_found(tmp_path):
+    owner = tmp_path.stat().st_uid
+    file = tmp_path / "program"
+    file.write_text("")
+    for mode, mine, others in ((0o700, True, False), (0o644, True, True), (0o744, True, False), (0o755, True, True)):
+        file.chmod(mode)
+        assert identity.may_read(file, owner, 0) == mine
+        if identity.may_enter(file, owner + 12345, owner + 12345):
+            assert identity.may_read(file, owner + 12345, owner + 12345) == others, oct(mode)
+
+
+@ROOT_ONLY
+def test_parents_that_are_made_let_the_identity_pass():
+    base = pathlib.Path("/tmp") / f"gema-parents-{os.getpid()}"
+    old = os.umask(0o077)
+    try:
+        made = layout_of(base / "a/b/d")
+        who = identity.choose(made, [])
+        up.give_directory(made, who)
+        assert not who.nested
+        assert identity.may_enter(made.dir, who.uid, who.gid)
+        assert (made.dir.stat().st_uid, made.dir.stat().st_mode & 0o777) == (who.uid, 0o700)
+    finally:
+        os.umask(old)
+        subprocess.run(["rm", "-rf", str(base)], check=True)
+
+
 @ROOT_ONLY
 def test_root_becomes_a_number_without_account_the_owner_of_the_directory_or_itself_without_rights(tmp_path_factory):
     base = pathlib.Path("/tmp") / f"gema-who-{os.getpid()}"
@@ -91,8 +118,8 @@ def test_root_becomes_a_number_without_account_the_owner_of_the_directory_or_its
         (base / "closed").mkdir(mode=0o700)
         chosen = identity.choose(layout_of(base / "closed/new"), [])
         assert (chosen.uid, chosen.nested) == (0, True)
-        # Code that the number could not reach is as good as a closed directory.
-        assert identity.choose(layout_of(base / "new"), [base / "closed/bin"]).nested
+        # Code that the number could not read is as good as a closed directory.
+        assert identity.choose(layout_of(base / "new"), [base / "closed"]).nested
         # A directory that already belongs to a number, in a place that was closed since.
         (base / "closed/d").mkdir()
         os.chown(base / "closed/d", 4321, 4321)

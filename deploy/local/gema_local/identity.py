@@ -14,7 +14,6 @@ import os
 import pathlib
 import pwd
 import shutil
-import stat
 import subprocess
 
 from gema_local.layout import Refused
@@ -22,6 +21,7 @@ from gema_local.layout import Refused
 # Outside of what adduser (1000-59999), systemd (61184-65519) and Debian (60000-64999) hand out in
 # practice; the next free one is taken where somebody has it.
 FREE_UID = 58731
+NET_RAW = 1 << 13
 
 
 class Identity:
@@ -39,11 +39,14 @@ class Identity:
             return f"user number {self.uid}"
 
 
+def _capabilities(which):
+    text = pathlib.Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    return int(next(line for line in text.splitlines() if line.startswith(which)).split()[1], 16)
+
+
 def has_net_raw():
     """True when this process could hand CAP_NET_RAW to its children as it is."""
-    text = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
-    ambient = next(line for line in text.splitlines() if line.startswith("CapAmb"))
-    return bool(int(ambient.split()[1], 16) & (1 << 13))
+    return bool(_capabilities("CapAmb") & NET_RAW)
 
 
 def ping_sockets_open(gid):
@@ -75,14 +78,25 @@ def existing_parent(path):
     return path
 
 
+def _allowed(path, uid, gid, wanted):
+    """Whether all of `wanted` (bits as for others: 4 read, 1 enter or execute) is allowed."""
+    info = path.stat()
+    shift = 6 if info.st_uid == uid else 3 if info.st_gid == gid else 0
+    return (info.st_mode >> shift) & wanted == wanted
+
+
 def may_enter(path, uid, gid):
     """True when uid/gid may reach `path` (its nearest existing part) through all its parents."""
-    for step in [*reversed(existing_parent(path).parents), existing_parent(path)]:
-        info = step.stat()
-        bit = stat.S_IXUSR if info.st_uid == uid else stat.S_IXGRP if info.st_gid == gid else stat.S_IXOTH
-        if step.is_dir() and not info.st_mode & bit:
-            return False
-    return True
+    steps = [*reversed(existing_parent(path).parents), existing_parent(path)]
+    return all(_allowed(step, uid, gid, 1) for step in steps if step.is_dir())
+
+
+def may_read(path, uid, gid):
+    """The same, and read what is there; a program must be executable, too."""
+    if not may_enter(path, uid, gid):
+        return False
+    program = path.is_file() and path.stat().st_mode & 0o111
+    return _allowed(path, uid, gid, 5 if program or path.is_dir() else 4)
 
 
 def first_closed(path, uid, gid):
@@ -103,7 +117,7 @@ def check_owner(layout):
 
 
 def choose(layout, code):
-    """Decides who will run the stack. `code`: the paths of programs that must be reachable."""
+    """Decides who will run the stack. `code`: the files that must be readable."""
     if os.geteuid() != 0:
         return Identity(os.geteuid(), os.getegid())
     fresh = not layout.is_ours()
@@ -115,8 +129,8 @@ def choose(layout, code):
     if uid == 0:
         return Identity(0, 0, nested=True)
     # DIR itself will be given to the identity; everything above it must let it pass.
-    wanted = [layout.dir.parent, *code]
-    closed = [path for path in wanted if not may_enter(path, uid, gid)]
+    closed = [] if may_enter(layout.dir.parent, uid, gid) else [layout.dir.parent]
+    closed += [path for path in code if not may_read(path, uid, gid)]
     if not closed:
         return Identity(uid, gid)
     if fresh and (owner is None or owner.st_uid == 0):
@@ -138,6 +152,11 @@ def become(identity):
     """The command that starts another as `identity`, with no capability but what the prober needs."""
     caps = "-all,+net_raw,+setfcap" if identity.nested else "-all,+net_raw"
     if os.geteuid() == 0:
+        if not _capabilities("CapBnd") & NET_RAW:
+            if not ping_sockets_open(identity.gid):
+                raise Refused("the prober needs raw sockets, and not even root has them here: give the container "
+                              "CAP_NET_RAW")
+            caps = caps.replace(",+net_raw", "")
         return ["setpriv", f"--reuid={identity.uid}", f"--regid={identity.gid}", "--clear-groups",
                 f"--inh-caps={caps}", f"--ambient-caps={caps}", f"--bounding-set={caps}",
                 "--securebits=+noroot,+noroot_locked", "--no-new-privs"]

@@ -101,6 +101,11 @@ def tool(*command):
         raise SystemExit(2)  # it has said why
 
 
+def needed_files():
+    """What the second stage and the processes read of the checkout."""
+    return [BIN, *BIN.glob("gema-*"), *(path for path in processes.HERE.rglob("*") if path.is_file())]
+
+
 def give_directory(layout, who):
     """Makes DIR and gives it to the identity. The user's own settings in it become the identity's, too."""
     foreign = layout.foreign_names()
@@ -109,7 +114,11 @@ def give_directory(layout, who):
                       f"{', ...' if len(foreign) > 3 else ''}); give a new or an empty directory")
     fresh = not layout.is_ours()
     try:
-        layout.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for parent in reversed(layout.dir.parents):
+            if not parent.exists():
+                parent.mkdir()
+                parent.chmod(0o755)  # whatever the umask: the identity must pass
+        layout.dir.mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() == 0 and fresh:
             for name in os.listdir(layout.dir):
                 os.chown(layout.dir / name, who.uid, who.gid, follow_symlinks=False)
@@ -141,7 +150,7 @@ def first_stage(options, arguments):
     tool("tools/install", *(["--no-install"] if options.no_install else []), "build", "run")
     tool("tools/build", "services")
     postgres.major(layout)
-    who = identity.choose(layout, [BIN, pathlib.Path(__file__)])
+    who = identity.choose(layout, needed_files())
     if who.nested:
         identity.check_nested()
     give_directory(layout, who)
