@@ -56,6 +56,11 @@ std::vector<Spec> Common::describe(Common& c) {
   postgres.duration_s("connect_timeout_s", c.postgres_connect_timeout, 1s, 60s,
                       "How long a connection attempt may take.");
 
+  Spec detection("detection");
+  detection.integer("down_after", c.down_after, 1, 1'000,
+                    "Failed checks in a row until a device that was up is down; until then every "
+                    "failing check gets a burst of its own.");
+
   Spec redis("redis");
   redis.text("host", c.redis_host, "Host name; empty: the Unix socket DIR/run/redis.sock.");
   redis.alias("REDIS_HOST", "host");
@@ -68,14 +73,14 @@ std::vector<Spec> Common::describe(Common& c) {
   log.choice("level", c.log_level, {"debug", "info", "warn", "error"}, "Least level written.");
   log.alias("LOG_LEVEL", "level");
 
-  return {std::move(general), std::move(bus), std::move(postgres), std::move(redis),
-          std::move(log)};
+  return {std::move(general),  std::move(detection), std::move(bus),
+          std::move(postgres), std::move(redis),     std::move(log)};
 }
 
 const std::vector<std::string>& all_sections() {
   static const std::vector<std::string> names = {
-      "general",   "bus",    "postgres", "redis",           "log",    "broker",
-      "inventory", "prober", "recorder", "timeout-tracker", "gateway"};
+      "general", "detection", "bus",    "postgres", "redis",           "log",
+      "broker",  "inventory", "prober", "recorder", "timeout-tracker", "gateway"};
   return names;
 }
 

@@ -29,6 +29,9 @@ struct Common {
   std::string postgres_password_file;  // "" = none (the socket's peer is trusted by its directory)
   std::chrono::seconds postgres_connect_timeout{5};
 
+  // detection: what the probers' bursts (by their assignment) and the tracker must agree on
+  uint32_t down_after = 3;  // failed checks in a row
+
   // redis
   std::string redis_host;  // "" = the Unix socket data_dir/run/redis.sock
   uint16_t redis_port = 6379;

@@ -36,7 +36,7 @@ App::App(Config config, const runtime::Environment& environment)
       store_(postgres_options(environment.common)),
       assigner_({.self = environment.instance,
                  .default_location = config_.default_location,
-                 .down_after = config_.down_after}),
+                 .down_after = environment.common.down_after}),
       gauges_(environment.metrics) {}
 
 App::~App() = default;

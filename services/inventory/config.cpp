@@ -20,9 +20,6 @@ void Config::describe(config::Spec& spec, Config& config) {
                "Echo requests in one check, where the device does not say so.");
   spec.integer("min_replies", config.min_replies, 1, 10,
                "Answers that make a check answered, where the device does not say so.");
-  spec.integer("down_after", config.down_after, 1, 1'000,
-               "Until so many failed checks in a row every failing check gets a burst of its own. "
-               "Equal to timeout-tracker.down_after.");
   spec.text("default_location", config.default_location,
             "Location of probers and devices that name none.");
   spec.flag("allow_loopback_by_call", config.allow_loopback_by_call,

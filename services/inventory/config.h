@@ -17,7 +17,6 @@ struct Config {
   std::chrono::seconds timeout{3};
   uint32_t echo_count = 1;
   uint32_t min_replies = 1;
-  uint32_t down_after = 3;  // probers burst until so many failed checks in a row
   std::string default_location = kDefaultLocation;
   bool allow_loopback_by_call = false;
 

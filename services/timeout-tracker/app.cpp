@@ -49,7 +49,9 @@ uint64_t random_nonce() {
 App::App(Config config, const runtime::Environment& environment)
     : config_(config),
       environment_(environment),
-      catalogue_(environment.state_dir() / "catalogue") {}
+      catalogue_(environment.state_dir() / "catalogue") {
+  config_.policy.down_after = environment.common.down_after;
+}
 
 App::~App() = default;
 

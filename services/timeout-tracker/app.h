@@ -35,7 +35,7 @@ class App {
   void ask_for_catalogue(Now now);
   void publish(Now now);
 
-  const Config config_;
+  Config config_;
   runtime::Environment environment_;
   CatalogueFeed catalogue_;
   std::unique_ptr<bus::BusClient> bus_;

@@ -3,8 +3,6 @@
 namespace gema::timeout_tracker {
 
 void Config::describe(config::Spec& spec, Config& config) {
-  spec.integer("down_after", config.policy.down_after, 1, 1000,
-               "Failed checks in a row until a device that was up is down.");
   spec.integer("up_after", config.policy.up_after, 1, 1000,
                "Answered checks in a row until a device that was down is up.");
   spec.integer("unknown_after", config.policy.unknown_after, 1, 1000,

@@ -9,7 +9,7 @@
 namespace gema::timeout_tracker {
 
 struct Config {
-  Policy policy;  // down_after, up_after, unknown_after
+  Policy policy;  // down_after comes from detection.down_after
 
   // Between two checkpoints. Longer: less work for Redis, more input to read again after a crash,
   // and later acknowledgements.
