@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <google/protobuf/stubs/logging.h>
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -250,6 +251,9 @@ Result<std::unique_ptr<BusClient>> BusClient::open(BusOptions options) {
     return Error{Errc::kBadInput,
                  fmt::format("bus: \"{}\" is not a name (1 to 63 of a-z, 0-9, -)", options.name)};
   }
+  // protobuf prints a line for each message it cannot read: a hostile peer could fill the disk with
+  // logs. What cannot be read is counted where it is received.
+  google::protobuf::SetLogHandler(nullptr);
   auto impl = std::make_unique<Impl>(std::move(options));
   auto started = impl->start();
   if (!started) return started.error();

@@ -7,6 +7,7 @@
 #include <future>
 
 #include "common/observability/log.h"
+#include "common/postgres/from_config.h"
 #include "common/runtime/clock.h"
 #include "services/gateway/io/local_time.h"
 #include "services/gateway/io/metrics_collector.h"
@@ -18,14 +19,7 @@ namespace {
 constexpr Duration kMetricsEvery = 1s;
 
 postgres::Options postgres_options(const config::Common& common, std::chrono::seconds timeout) {
-  postgres::Options out;
-  out.host = common.postgres_host_or_socket();
-  out.port = common.postgres_port;
-  out.database = common.postgres_database;
-  out.user = common.postgres_user;
-  out.password_file = common.postgres_password_file;
-  out.application = "gema-gateway";
-  out.connect_timeout = common.postgres_connect_timeout;
+  postgres::Options out = postgres::options_from(common, "gema-gateway");
   out.statement_timeout = timeout;
   out.lock_timeout = timeout;
   return out;

@@ -7,21 +7,12 @@
 #include "common/bus/topics.h"
 #include "common/codec/device_codec.h"
 #include "common/observability/log.h"
+#include "common/postgres/from_config.h"
 #include "common/runtime/clock.h"
 #include "services/inventory/io/messages.h"
 
 namespace gema::inventory {
 namespace {
-
-postgres::Options postgres_options(const config::Common& common) {
-  return {.host = common.postgres_host_or_socket(),
-          .port = common.postgres_port,
-          .database = common.postgres_database,
-          .user = common.postgres_user,
-          .password_file = common.postgres_password_file,
-          .application = "gema-inventory",
-          .connect_timeout = common.postgres_connect_timeout};
-}
 
 // One job is in hand and at most one more waits: both workers are asked one thing at a time.
 constexpr size_t kWorkerQueue = 4;
@@ -33,7 +24,7 @@ App::App(Config config, const runtime::Environment& environment)
     : config_(std::move(config)),
       env_(environment),
       files_(environment.state_dir()),
-      store_(postgres_options(environment.common)),
+      store_(postgres::options_from(environment.common, "gema-inventory")),
       assigner_({.self = environment.instance,
                  .default_location = config_.default_location,
                  .down_after = environment.common.down_after}),

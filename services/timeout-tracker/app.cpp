@@ -6,6 +6,7 @@
 #include "common/bus/topics.h"
 #include "common/codec/transition_codec.h"
 #include "common/observability/log.h"
+#include "common/postgres/from_config.h"
 #include "common/runtime/clock.h"
 #include "services/timeout-tracker/io/presence.h"
 
@@ -29,16 +30,6 @@ redis::Options redis_options(const config::Common& common) {
           .command_timeout = 5s};
 }
 
-postgres::Options postgres_options(const config::Common& common) {
-  return {.host = common.postgres_host_or_socket(),
-          .port = common.postgres_port,
-          .database = common.postgres_database,
-          .user = common.postgres_user,
-          .password_file = common.postgres_password_file,
-          .application = App::kName,
-          .connect_timeout = common.postgres_connect_timeout};
-}
-
 uint64_t random_nonce() {
   std::random_device device;
   return (static_cast<uint64_t>(device()) << 32) | device();
@@ -57,12 +48,13 @@ App::~App() = default;
 
 Result<void> App::start() {
   const Now now = runtime::read_clock();
-  auto engine = Engine::open({.config = config_,
-                              .redis = redis_options(environment_.common),
-                              .postgres = postgres_options(environment_.common),
-                              .spool_dir = environment_.spool_dir(),
-                              .nonce = random_nonce()},
-                             environment_.metrics, environment_.health, now);
+  auto engine =
+      Engine::open({.config = config_,
+                    .redis = redis_options(environment_.common),
+                    .postgres = postgres::options_from(environment_.common, "gema-timeout-tracker"),
+                    .spool_dir = environment_.spool_dir(),
+                    .nonce = random_nonce()},
+                   environment_.metrics, environment_.health, now);
   if (!engine) return engine.error();
   engine_ = *std::move(engine);
   auto client = bus::BusClient::open({.ingress = environment_.common.ingress_endpoint(),

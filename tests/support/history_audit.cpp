@@ -16,6 +16,7 @@
 #include "common/config/common.h"
 #include "common/history/reader.h"
 #include "common/postgres/connection.h"
+#include "common/postgres/from_config.h"
 
 namespace gema {
 namespace {
@@ -90,9 +91,7 @@ nlohmann::json report(DeviceId device, const history::Results& results, const Ar
 int run(const Arguments& a) {
   config::Common common;
   common.data_dir = a.data_dir;
-  postgres::Options options;
-  options.host = common.postgres_host_or_socket();
-  options.application = "gema-history-audit";
+  const auto options = postgres::options_from(common, "gema-history-audit");
   auto connection = postgres::Connection::open(options);
   if (!connection) {
     std::cerr << "history_audit: " << connection.error().message << "\n";

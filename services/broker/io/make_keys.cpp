@@ -147,7 +147,11 @@ int make_keys_main(int argc, char** argv) {
   std::vector<std::string> remove;
   CLI::App cli(
       "gema-broker --make-keys DIR: makes DIR/keys and its allow-list, keeping what is there.");
-  cli.add_option("--make-keys", data_dir, "The data directory.")->required();
+  cli.add_option("--make-keys", data_dir, "The data directory.")
+      ->required()
+      ->check([](const std::string& dir) {
+        return dir.starts_with("-") ? dir + ": must be a directory, not an option" : std::string();
+      });
   cli.add_option("--client", clients, "NAME or NAME=KIND; repeatable.");
   cli.add_option("--remove-client", remove, "NAME to take off the list; repeatable.");
   try {
