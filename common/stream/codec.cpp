@@ -15,6 +15,12 @@ namespace {
 // our log: refused messages are counted instead.
 [[maybe_unused]] const auto kQuiet = google::protobuf::SetLogHandler(nullptr);
 
+// What a WallTime can hold (nanoseconds in 64 bits), with room for sums: years 1686 to 2255.
+constexpr int64_t kUnixUsMax = 9'000'000'000'000'000;
+bool is_time(int64_t us) {
+  return us >= -kUnixUsMax && us <= kUnixUsMax;
+}
+
 template <class Message>
 std::string bytes_of(const Message& message) {
   std::string out;
@@ -59,7 +65,7 @@ void fill(StreamName name, const RecordMessage& record, v1::Envelope& out) {
 Decoded<RecordMessage> read(StreamName name, v1::Envelope& in) {
   if (!is_of(name, in)) return Refused::kForeign;
   if (in.epoch() == 0 || in.partition() >= kPartitions || in.seq() == 0 ||
-      in.payload().size() > kRecordBytesMax) {
+      in.payload().size() > kRecordBytesMax || !is_time(in.produced_at_us())) {
     return Refused::kMalformed;
   }
   RecordMessage record;
@@ -212,6 +218,7 @@ Decoded<TipMessage> decode_tip(StreamName name, std::string_view bytes) {
   static thread_local v1::Tip in;
   if (!parse(in, bytes)) return Refused::kMalformed;
   if (!is_of(name, in)) return Refused::kForeign;
+  if (!is_time(in.at_us())) return Refused::kMalformed;
   TipMessage tip;
   tip.at = wall_from_us(in.at_us());
   for (const v1::EpochTip& item : in.epochs()) {
