@@ -683,8 +683,8 @@ TEST_F(ApiTest, AHeadOfEventsOpensNoStream) {
 
 // --- the description ----------------------------------------------------------------------------
 
-// openapi.yaml lists exactly the routes there are. Read by indentation, which its own test
-// (tests/contract) checks to be valid YAML and OpenAPI.
+// openapi.yaml lists exactly the routes there are. Read by indentation; that it is valid is
+// checked by tools/tests/test_openapi.py.
 TEST_F(ApiTest, OpenApiDescribesEveryRouteAndNoOther) {
   start();
   std::ifstream file(std::string(GEMA_SOURCE_DIR) + "/openapi.yaml");
