@@ -294,6 +294,29 @@ TEST_F(ProducerTest, OldEpochsStaySpooledAndDrain) {
   EXPECT_EQ(last_tip->epochs[0].base_seq[0], 6U);  // nothing held any more
 }
 
+TEST_F(ProducerTest, EndedEpochsStayListedAsLongAsRecordsAreHeld) {
+  core.bytes_max = 64U << 10;
+  core.segment_bytes = 4U << 10;
+  open();
+  std::vector<uint64_t> begun{epoch()};
+  for (int i = 0; i < 10; ++i) {
+    append_many(5);
+    ack_all(5);
+    ASSERT_TRUE(producer->begin_epoch(EpochReason::kClockStep, now).has_value());
+    begun.push_back(epoch());
+  }
+  for (uint64_t i = 1; i <= 1000; ++i) {  // presses everything older out
+    append();
+    ack_all(i);
+  }
+  turns(14min, 1s);
+  ASSERT_EQ(last_tip->epochs.size(), begun.size());
+  EXPECT_EQ(last_tip->epochs[0].last_seq[0], 5U);
+  EXPECT_EQ(last_tip->epochs[0].base_seq[0], 6U);
+  turns(2min, 1s);
+  EXPECT_EQ(last_tip->epochs.size(), kEndedEpochsListed + 1);
+}
+
 TEST_F(ProducerTest, EpochsAreBoundedAndTheOldestAreAnnouncedAsDropped) {
   open();
   append_many(2);

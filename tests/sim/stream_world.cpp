@@ -743,13 +743,16 @@ void World::check_effects() {
                       name_of(truth.producer), truth.epoch, truth.partition, truth.seq);
       if (count[i] > 1) violation(name + " took effect twice");
       if (count[i] == 1 && lost && !truth.cut) violation(name + " took effect and is lost");
-      if (count[i] == 0 && !lost && !truth.cut && !destroyed) violation(name + " vanished");
+      // Restored to before it, after it was let go.
+      bool went_back = consumer.rolled_back.count(static_cast<uint32_t>(i)) > 0;
+      bool long_ago = went_back && rates_.hold < 1min;
+      bool let_go = long_ago || (went_back && producers_[truth.producer].pressed);
+      if (count[i] == 0 && !lost && !truth.cut && !destroyed && !long_ago) {
+        violation(name + " vanished");
+      }
       if (lost) ++result_.announced_lost;
       if (count[i] == 0 && truth.cut) ++result_.power_cut_lost;
       if (count[i] == 0 && lost && !truth.cut && !truth.excused && !destroyed) {
-        // Restored to before it, after it was let go.
-        bool let_go = consumer.rolled_back.count(static_cast<uint32_t>(i)) > 0 &&
-                      (producers_[truth.producer].pressed || rates_.hold < 1min);
         if (!let_go) violation(name + " is announced as lost without a cause");
       }
     }

@@ -143,7 +143,9 @@ void ConsumerCore::on_record(const std::string& producer_name, RecordMessage rec
 // Books that something asked for is here, and asks for more when half of it is.
 void ConsumerCore::arrived(ProducerState& producer, Track& track, uint64_t seq, Now now) {
   if (track.asked.empty()) return;
-  if (track.asked.remove(seq) > 0) track.progress_at = now.mono;
+  // Only the lowest counts: others may come and go for ever (the stash is full) while it is lost.
+  if (track.asked.front().first == seq) track.progress_at = now.mono;
+  track.asked.remove(seq);
   if (track.more && track.asked.count() < window(track) / 2) attend(producer);
 }
 
@@ -727,7 +729,8 @@ void ConsumerCore::on_lost(const std::string& name, const LostMessage& lost, Now
   for (SeqRange range : lost.ranges) {
     range.last = std::min(range.last, track.last_known);  // nobody can lose what does not exist yet
     if (range.first == 0 || range.first > range.last) continue;
-    track.progress_at = now.mono;
+    bool lowest = !track.asked.empty() && range.first <= track.asked.front().first;
+    if (lowest) track.progress_at = now.mono;
     give_up(producer, *epoch, lost.partition, range, GapReason::kLost, out);
   }
   if (track.more && track.asked.count() < window(track) / 2) attend(producer);

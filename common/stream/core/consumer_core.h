@@ -68,7 +68,7 @@ class ConsumerCore {
     SeqSet lost;
     GapReason lost_reason{};
     SeqSet asked;
-    MonoTime progress_at{};  // something asked for arrived, or was asked for first
+    MonoTime progress_at{};  // the lowest seq asked for arrived, or the first was asked for
     std::map<uint64_t, RecordMessage> stash;
     uint64_t record_bytes = 4096;  // smoothed, to size the window
   };

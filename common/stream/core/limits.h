@@ -21,8 +21,8 @@ inline constexpr uint32_t kPartsMax = kThingBytesMax / kPartBytes;
 // Epochs held. Beyond, the oldest is dropped as at the byte bound: counted and announced. Also what
 // a consumer accepts in a tip.
 inline constexpr size_t kEpochsMax = 64;
-// Of them, epochs that hold nothing any more and are acknowledged. Beyond, the oldest is no longer
-// listed: consumers close it.
+// Of them, epochs that hold nothing any more and are acknowledged: so many are listed for as long
+// as nothing newer ends, further ones as long as acknowledged records are held (15 minutes).
 inline constexpr size_t kEndedEpochsListed = 4;
 // Records waiting to be handed to the bus, live. Beyond, the oldest of them are skipped, counted:
 // they are in the spool and arrive by replay.
@@ -56,7 +56,7 @@ inline constexpr Duration kSyncRetryMax = 60s;
 // Beyond: the rest is asked for later; `highest` is lowered.
 inline constexpr size_t kWantRangesPerMessage = 256;
 inline constexpr size_t kAckRangesPerMessage = 64;
-// Nothing of what was asked for arrived for so long, though the producer sends tips: ask again.
+// The lowest seq asked for has not arrived for so long, though the producer sends tips: ask again.
 inline constexpr Duration kAskAgainAfter = 1s;
 // Acknowledgements get lost too: repeated this often while the producer is heard.
 inline constexpr Duration kAckRepeat = 2s;

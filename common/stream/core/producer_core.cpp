@@ -232,8 +232,8 @@ void ProducerCore::front_removed(bool dropped) {
     for (const Ref& ref : segment.refs[p]) records_ -= ref.offset != 0 ? 1 : 0;
     uint64_t base = more ? segments_.front().start[p] : epoch.last[p] + 1;
     uint64_t acked = acked_by_all(epoch, p);
-    if (dropped && base - 1 > acked) {
-      SeqRange range{std::max(epoch.base[p], acked + 1), base - 1};
+    SeqRange range{std::max(epoch.base[p], acked + 1), base - 1};
+    if (dropped && range.first <= range.last) {
       counters_.dropped += range.size();
       epoch.dropped_through[p] = range.last;
       meta_stale_ = true;
@@ -247,27 +247,32 @@ void ProducerCore::front_removed(bool dropped) {
       SeqRange below{1, base - 1};
       std::vector<SeqRange> ranges = wants->second.ranges();
       if (wants->second.remove(below) == 0) continue;
-      for (SeqRange range : ranges) {
-        if (range.first < base)
-          group.lost[{epoch.id, p}].add({range.first, std::min(range.last, base - 1)});
+      for (const SeqRange& wanted : ranges) {
+        if (wanted.first < base)
+          group.lost[{epoch.id, p}].add({wanted.first, std::min(wanted.last, base - 1)});
       }
       if (wants->second.empty()) group.wants.erase(wants);
     }
   }
-  delist_emptied();
 }
 
-// Epochs without segments are listed until every group has read (or closed) them, and the last few
-// even then: a group restored to before their end must hear where that was.
-void ProducerCore::delist_emptied() {
+// Epochs without segments are listed until every group has read (or closed) them, and as long again
+// as records are held: a group restored to before their end must hear where that was.
+void ProducerCore::delist_emptied(Now now) {
   size_t ended = 0;
-  for (size_t i = epochs_.empty() ? 0 : epochs_.size() - 1; i > 0; --i) {
-    const Epoch& epoch = epochs_[i - 1];
+  for (size_t i = epochs_.size() - 1; i > 0; --i) {
+    Epoch& epoch = epochs_[i - 1];
     bool owed = epoch.segments > 0;
     for (uint32_t p = 0; p < kPartitions && !owed; ++p) {
       owed = acked_by_all(epoch, p) < epoch.last[p];
     }
-    if (!owed && ++ended > kEndedEpochsListed) forget_epoch(i - 1);
+    if (owed) {
+      epoch.ended_at.reset();
+      continue;
+    }
+    if (!epoch.ended_at) epoch.ended_at = now.mono;
+    bool long_ago = now.mono >= *epoch.ended_at + options_.hold_acknowledged;
+    if (++ended > kEndedEpochsListed && long_ago) forget_epoch(i - 1);
   }
 }
 
@@ -435,7 +440,7 @@ void ProducerCore::review(Now now) {
       segment.acked_at = now.mono;
     }
   }
-  delist_emptied();
+  delist_emptied(now);
 }
 
 std::optional<uint64_t> ProducerCore::may_release(Now now) {

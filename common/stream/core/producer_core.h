@@ -173,6 +173,7 @@ class ProducerCore {
     PerPartition synced{};   // and when the last one began that succeeded
     std::vector<GroupStart> starts;
     size_t segments = 0;
+    std::optional<MonoTime> ended_at;  // nothing held, nothing owed
   };
   struct Group {
     std::string name;
@@ -194,7 +195,7 @@ class ProducerCore {
   uint64_t acked_by_all(const Epoch& epoch, uint32_t partition) const;
   bool fully_acked(const Segment& segment) const;
   void review(Now now);
-  void delist_emptied();
+  void delist_emptied(Now now);
   void forget_epoch(size_t index);
   void clip_want(Group& group, Epoch& epoch, uint32_t partition, SeqRange range);
   const Segment* locate(uint64_t epoch, uint32_t partition, uint64_t seq) const;
