@@ -20,8 +20,8 @@ def get(port, target, token, timeout=2):
 
 
 class StatusLine:
-    """Devices, answered, silent, results a second, worst lag. On a terminal each second in place;
-    elsewhere a line each minute, or when a count changes."""
+    """Devices, answered, silent, round trip (least/median/most), results a second, worst lag. On a
+    terminal each second in place; elsewhere a line each minute, or when a count changes."""
 
     def __init__(self, layout, port, token):
         self.layout, self.port, self.token = layout, port, token
@@ -32,7 +32,7 @@ class StatusLine:
         if console.TERMINAL:
             console.live(text)
             return
-        key = text.split(" results/s", maxsplit=1)[0].rsplit("  ", 1)[0]  # devices, answered, silent
+        key = text.split("  round trip", maxsplit=1)[0]  # devices, answered, silent
         if key != self.last_key or time.monotonic() - self.last_line_at > 60:
             self.last_key, self.last_line_at = key, time.monotonic()
             console.say(text)
@@ -51,6 +51,8 @@ class StatusLine:
         silent = body["silent"]
         parts = [f"{body['devices']} devices", console.green(f"{body['answered']} answered"),
                  console.red(f"{silent} silent") if silent else "0 silent",
+                 "round trip " + "/".join(f"{body[f'rtt_{which}_ms']:.2f}"
+                                          for which in ("min", "median", "max")) + " ms",
                  f"{body['results_per_second']:.1f} results/s", f"worst lag {body['worst_lag_ms']:.1f} ms"]
         waiting = [process["name"] for process in body["processes"] if not process["ready"]]
         if waiting:

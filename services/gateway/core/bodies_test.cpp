@@ -269,7 +269,8 @@ TEST(V1, AStatusSaysWhoIsThereAndWhatIsMissing) {
   const std::string body = status_json(three());
   for (const char* part :
        {R"("devices":3)", R"("answered":1)", R"("not_measured":1)", R"("silent":1)",
-        R"("worst_lag_ms":0.0)", R"("tracker_loaded":true)", R"("newest_result_age_ms":1000)",
+        R"("worst_lag_ms":0.0)", R"("rtt_min_ms":12.5)", R"("rtt_median_ms":12.5)",
+        R"("rtt_max_ms":12.5)", R"("tracker_loaded":true)", R"("newest_result_age_ms":1000)",
         R"("catalogue":{"generation":1,"number":1})", R"("name":"prober-1")", R"("alive":true)"}) {
     EXPECT_NE(body.find(part), std::string::npos) << part << " in " << body;
   }

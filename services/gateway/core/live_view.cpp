@@ -83,6 +83,26 @@ Counts View::counts() const {
   return out;
 }
 
+RoundTrips View::round_trips() const {
+  std::vector<uint32_t> rtts;
+  rtts.reserve(live.size());
+  for (size_t i = 0; i < live.size(); ++i) {
+    if (live[i].newest_verdict == Verdict::kAnswered &&
+        !is_stale(live[i], catalogue->devices[i], at)) {
+      rtts.push_back(live[i].rtt_us);
+    }
+  }
+  if (rtts.empty()) {
+    return {};
+  }
+  const auto [min, max] = std::minmax_element(rtts.begin(), rtts.end());
+  RoundTrips out{.min_us = *min, .max_us = *max};
+  const auto middle = rtts.begin() + static_cast<std::ptrdiff_t>((rtts.size() - 1) / 2);
+  std::nth_element(rtts.begin(), middle, rtts.end());
+  out.median_us = *middle;
+  return out;
+}
+
 bool LiveView::on_catalogue(Catalogue catalogue, Now now) {
   if (catalogue_ != nullptr && catalogue.version <= catalogue_->version) {
     return false;

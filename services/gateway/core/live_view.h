@@ -91,6 +91,15 @@ struct Counts {
   friend bool operator==(const Counts&, const Counts&) = default;
 };
 
+// Round trips of the devices that answer now, each by its newest result. All 0 when none does.
+struct RoundTrips {
+  uint32_t min_us = 0;
+  uint32_t median_us = 0;  // the lower one of an even number
+  uint32_t max_us = 0;
+
+  friend bool operator==(const RoundTrips&, const RoundTrips&) = default;
+};
+
 struct Rates {
   double results_per_second = 0;
   uint32_t lag_max_us = 0;  // worst delay between due and sent that a prober reported
@@ -148,6 +157,7 @@ struct View {
   // The index of a device, or nullopt.
   std::optional<size_t> find(DeviceId device) const;
   Counts counts() const;
+  RoundTrips round_trips() const;
 };
 
 struct LiveViewStats {

@@ -315,6 +315,20 @@ TEST(LiveView, ANewDeviceLetsASnapshotBeAskedForAgain) {
   EXPECT_TRUE(view.take_snapshot_request(at(5s)));
 }
 
+TEST(LiveView, RoundTripsAreThoseOfTheDevicesThatAnswerNow) {
+  LiveView view = loaded({1, 2, 3, 4, 5});
+  EXPECT_EQ(view.view(at(0s)).round_trips(), RoundTrips{});
+  feed(view, 1,
+       {{1, kEpochMs, kAnswered, 500},
+        {2, kEpochMs, kAnswered, 300},
+        {3, kEpochMs, kAnswered, 900},
+        {4, kEpochMs, kAnswered, 400},
+        {5, kEpochMs, kFailed, 0}});
+  const RoundTrips expected{.min_us = 300, .median_us = 400, .max_us = 900};
+  EXPECT_EQ(view.view(at(1s)).round_trips(), expected);
+  EXPECT_EQ(view.view(at(60s)).round_trips(), RoundTrips{}) << "nobody answers any more";
+}
+
 TEST(LiveView, CountsEveryDeviceExactlyOnce) {
   LiveView view;
   Catalogue devices = catalogue({1, 2, 3, 4, 5});

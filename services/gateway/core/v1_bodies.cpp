@@ -25,6 +25,10 @@ void write_counts(Json& json, const View& view) {
       .number("offline", counts.offline)
       .real("results_per_second", round2(view.rates.results_per_second))
       .real("worst_lag_ms", round2(view.rates.lag_max_us / 1000.0));
+  const RoundTrips rtt = view.round_trips();
+  json.real("rtt_min_ms", rtt.min_us / 1000.0)
+      .real("rtt_median_ms", rtt.median_us / 1000.0)
+      .real("rtt_max_ms", rtt.max_us / 1000.0);
 }
 
 void write_name(Json& json, const Device& device) {

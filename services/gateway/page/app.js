@@ -162,7 +162,7 @@ const STATUS_CLASS = { up: "good", down: "bad", unknown: "bad", new: "unsure" };
 function showCounts(counts) {
   for (const node of document.querySelectorAll("[data-count]")) {
     const value = counts[node.dataset.count];
-    set(node, value === undefined ? "–" : value.toLocaleString(undefined, { maximumFractionDigits: 1 }));
+    set(node, value === undefined ? "–" : value.toLocaleString(undefined, { maximumFractionDigits: node.dataset.count.startsWith("rtt") ? 3 : 1 }));
   }
   by("notice").hidden = counts.tracker_loaded;
   set(by("notice"), "The timeout-tracker has not answered yet: statuses and timeouts are not known.");
