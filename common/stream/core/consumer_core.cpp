@@ -152,10 +152,9 @@ void ConsumerCore::arrived(ProducerState& producer, Track& track, uint64_t seq, 
 // True when a later epoch has begun in this partition: in order, nothing may follow in this one.
 bool ConsumerCore::left_behind(const ProducerState& producer, const Epoch& epoch,
                                uint32_t partition) {
-  return epoch.superseded &&
-         std::any_of(producer.epochs.begin(), producer.epochs.end(), [&](const Epoch& later) {
-           return later.order > epoch.order && later.tracks[partition].started;
-         });
+  return std::any_of(producer.epochs.begin(), producer.epochs.end(), [&](const Epoch& later) {
+    return later.order > epoch.order && later.tracks[partition].started;
+  });
 }
 
 // --- any order -----------------------------------------------------------------------------------
@@ -515,12 +514,13 @@ void ConsumerCore::on_tip(const std::string& name, const TipMessage& tip, Now no
   }
   ProducerState* producer = producer_for(name);
   if (producer == nullptr) return;
-  if (!accept_tip(*producer, tip)) {
+  if (!accept_tip(*producer, tip, now)) {
     ++counters_.stale_tips;
     return;
   }
   producer->heard = true;
   producer->tip_at = now.mono;
+  producer->tip_wall = tip.at;
   if (!options_.observer && (!producer->ack_sent || now.mono - producer->ack_at >= kAckRepeat)) {
     producer->ack_due = true;
     attend(*producer);
@@ -539,12 +539,23 @@ void ConsumerCore::on_tip(const std::string& name, const TipMessage& tip, Now no
   finish_epochs(*producer, out);
 }
 
-// A tip is stale when its current epoch is one that we know to be over: it was overtaken on the
-// way. Taken for the truth it would close the epochs that came since.
-bool ConsumerCore::accept_tip(ProducerState& producer, const TipMessage& tip) {
-  const Epoch* current = find_epoch(producer, tip.epochs.back().epoch);
-  if (current == nullptr) return true;
-  return !current->closed && current->order == producer.epochs.back().order;
+// A tip is stale when it was overtaken on the way: its current epoch is over, as far as we know.
+// Taken for the truth it would close the epochs that came since.
+bool ConsumerCore::accept_tip(const ProducerState& producer, const TipMessage& tip, Now now) {
+  if (producer.epochs.empty()) return true;
+  uint64_t current = tip.epochs.back().epoch;
+  const Epoch& latest = producer.epochs.back();
+  bool lists_latest = false;
+  for (const Epoch& epoch : producer.epochs) {
+    if (epoch.id == current) return !epoch.closed && epoch.order == latest.order;
+    if (epoch.predecessor == current) return false;
+  }
+  for (const EpochTip& listed : tip.epochs)
+    lists_latest = lists_latest || listed.epoch == latest.id;
+  // Neither its epochs nor ours know of the others: a new spool. Which is the newer, only the time
+  // tells; and as clocks step, only as long as the one we know was heard of just now.
+  bool just_now = producer.heard && now.mono - producer.tip_at < kTipOverdue;
+  return lists_latest || !just_now || tip.at >= producer.tip_wall;
 }
 
 // Only what says how much is outstanding.

@@ -87,6 +87,7 @@ class ConsumerCore {
     std::vector<Epoch> epochs;  // by order
     bool heard = false;
     MonoTime tip_at{};
+    WallTime tip_wall{};  // by the producer's clock
     bool attention = false;
     bool ack_due = false;
     MonoTime ack_at{};  // when the last acknowledgement left
@@ -99,7 +100,7 @@ class ConsumerCore {
 
   void load(const PositionSet& positions);
   ProducerState* producer_for(const std::string& name);
-  bool accept_tip(ProducerState& producer, const TipMessage& tip);
+  static bool accept_tip(const ProducerState& producer, const TipMessage& tip, Now now);
   void list_epochs(ProducerState& producer, const TipMessage& tip, Now now,
                    std::vector<Delivery>& out);
   void note_from_paused(ProducerState& producer, const TipMessage& tip);

@@ -370,6 +370,16 @@ TEST(ConsumerInOrder, TakesNoLateRecordOfAnEpochItHasLeft) {
   EXPECT_EQ(b.delivered(), "start a 1 2 start b");
 }
 
+TEST(ConsumerInOrder, TakesNoneAfterARestartEitherThoughNoTipCameYet) {
+  PositionSet restored;
+  restored.set({"p", kA, 0}, {2, 2, {}, 1, false});
+  restored.set({"p", kB, 0}, {5, 5, {}, 2, false});
+  Bench b(in_order(), restored);
+  b.record(3, kA);
+  b.record(6, kB);
+  EXPECT_EQ(b.delivered(), "6");
+}
+
 TEST(ConsumerInOrder, AsksAgainForTheLowestThoughOthersKeepComing) {
   // The replay of 1 was lost; with a full stash the others are refused and replayed for ever.
   Bench b({.order = Order::kInOrder, .window_records = 50, .stash_bytes = 10});
@@ -432,6 +442,28 @@ TEST(ConsumerEpochs, IgnoresATipThatWasOvertaken) {
   EXPECT_EQ(b.delivered(), "");
   b.record(1, kA);
   EXPECT_EQ(b.delivered(), "");
+}
+
+TEST(ConsumerEpochs, IgnoresATipOfAnEpochThatItOnlyKnowsAsAPredecessor) {
+  Bench b;
+  b.tips({{.epoch = kB, .predecessor = kA}});
+  b.tips({{.epoch = kA, .last = 1}});
+  EXPECT_EQ(b.core.stats().stale_tips, 1U);
+  EXPECT_EQ(b.delivered(), "start b");
+}
+
+TEST(ConsumerEpochs, TellsWhichOfTwoSpoolsIsTheNewerByTheirClockWhileBothAreHeard) {
+  Bench b;
+  TipMessage old = tip({{.epoch = kA, .last = 1}});
+  TipMessage fresh = tip({{.epoch = kB}});
+  old.at = b.now.wall;
+  fresh.at = b.now.wall + 1s;
+  b.core.on_tip("p", fresh, b.now, b.out);
+  b.core.on_tip("p", old, b.now, b.out);  // overtaken
+  EXPECT_EQ(b.delivered(), "start b");
+  b.pass(31s);
+  b.core.on_tip("p", old, b.now, b.out);  // or a spool that was lost, and a clock set back
+  EXPECT_EQ(b.delivered(), "start a close b");
 }
 
 TEST(ConsumerEpochs, AcknowledgesAClosedEpochThatItsProducerListsAgain) {

@@ -58,6 +58,8 @@ inline constexpr size_t kWantRangesPerMessage = 256;
 inline constexpr size_t kAckRangesPerMessage = 64;
 // The lowest seq asked for has not arrived for so long, though the producer sends tips: ask again.
 inline constexpr Duration kAskAgainAfter = 1s;
+// A producer unheard for so long may come back with a new spool and an older clock.
+inline constexpr Duration kTipOverdue = 30s;
 // Acknowledgements get lost too: repeated this often while the producer is heard.
 inline constexpr Duration kAckRepeat = 2s;
 // Closed epochs remembered per producer, so that a late tip cannot open them again. Beyond, the
