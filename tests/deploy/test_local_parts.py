@@ -214,9 +214,10 @@ def test_the_default_devices_leave_out_what_cannot_be_pinged(monkeypatch):
 
 def test_the_live_line():
     body = {"devices": 4, "answered": 3, "silent": 1, "results_per_second": 0.8, "worst_lag_ms": 1.25,
+            "rtt_min_ms": 0.125, "rtt_median_ms": 1, "rtt_max_ms": None,
             "processes": [{"name": "recorder", "ready": False}, {"name": "prober-1", "ready": True}]}
     assert status.StatusLine.describe(body) == \
-        "4 devices  3 answered  1 silent  0.8 results/s  worst lag 1.2 ms  waiting: recorder"
+        "4 devices  3 answered  1 silent  round trip 0.12/1.00/- ms  0.8 results/s  worst lag 1.2 ms  waiting: recorder"
 
 
 def test_what_it_writes_is_whole_and_private(tmp_path):

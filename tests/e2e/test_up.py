@@ -244,6 +244,14 @@ def test_ctrl_c_stops_everything_in_order(directory):
     assert order.index("prober-1") < order.index("recorder") < order.index("broker") < order.index("postgres")
 
 
+def test_nobody_needs_to_read_what_it_prints(directory):
+    child = subprocess.Popen([UP, "--no-install", "--detach", "--data", str(directory), "--port", "0"],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child.stdout.close()
+    assert (child.wait(timeout=120), child.stderr.read()) == (0, "")
+    assert (directory / "run/prober-1.pid").exists()
+
+
 def test_a_device_file_is_read_at_the_next_start_with_it(directory, tmp_path):
     devices = tmp_path / "d.csv"
     devices.write_text("ip_address,hostname,interval_s\n127.0.0.1,one,1\n300.0.0.1,bad,1\n")

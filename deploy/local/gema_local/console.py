@@ -34,7 +34,10 @@ _live = False
 def say(text=""):
     """A line that stays."""
     clear_live()
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # nobody reads on (up | head): what was started runs on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(text):

@@ -19,6 +19,10 @@ def get(port, target, token, timeout=2):
         connection.close()
 
 
+def milliseconds(value):
+    return "-" if value is None else f"{value:.2f}"
+
+
 class StatusLine:
     """Devices, answered, silent, round trip (least/median/most), results a second, worst lag. On a
     terminal each second in place; elsewhere a line each minute, or when a count changes."""
@@ -51,7 +55,7 @@ class StatusLine:
         silent = body["silent"]
         parts = [f"{body['devices']} devices", console.green(f"{body['answered']} answered"),
                  console.red(f"{silent} silent") if silent else "0 silent",
-                 "round trip " + "/".join(f"{body[f'rtt_{which}_ms']:.2f}"
+                 "round trip " + "/".join(milliseconds(body[f"rtt_{which}_ms"])
                                           for which in ("min", "median", "max")) + " ms",
                  f"{body['results_per_second']:.1f} results/s", f"worst lag {body['worst_lag_ms']:.1f} ms"]
         waiting = [process["name"] for process in body["processes"] if not process["ready"]]
