@@ -169,6 +169,8 @@ class Stack:
                 return True
             if name == "redis":
                 return self.redis().ping()
+            if name == "nginx":
+                return self.try_json("/api/health") is not None
         except (psycopg2.OperationalError, redis.RedisError):
             return False
         return self.ready(name)

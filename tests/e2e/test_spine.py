@@ -148,7 +148,7 @@ def test_a_device_that_falls_silent_is_seen_and_seen_again_when_it_answers(spine
     assert wait_for("transitions recorded", transitions) == [(0, 1), (1, 2), (2, 1)]
 
 
-@pytest.mark.parametrize("name", [*SERVICES, "postgres", "redis"])
+@pytest.mark.parametrize("name", [*SERVICES, "postgres", "redis", "nginx"])
 def test_it_survives_kill_9_of(spine, name):
     begin = now_ms()
     old = spine.kill(name)
