@@ -244,6 +244,24 @@ def test_ctrl_c_stops_everything_in_order(directory):
     assert order.index("prober-1") < order.index("recorder") < order.index("broker") < order.index("postgres")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="what root does where others may not enter")
+def test_a_directory_that_is_closed_to_all_but_root(directory):
+    directory.parent.chmod(0o700)
+    directory.mkdir()
+    stack = Stack(data=directory)
+    stack.start()
+    for name in ["broker", "recorder", "gateway", *STORES, "nginx"]:
+        fields = status_of(stack.pid(name))
+        assert fields["Uid"].split() == ["0"] * 4
+        assert int(fields["CapPrm"], 16) == 0, name
+    for name in ("nginx", "postgres"):
+        wait_for("a second of life", lambda: time.time() - pathlib.Path(f"/proc/{stack.pid(name)}").stat().st_mtime > 1, 5)
+        old = stack.kill(name)
+        wait_for(f"a new {name}", lambda: stack.pid(name) not in (None, old), 10)
+    wait_for("everything ready", lambda: all(map(stack.ready, SERVICES)) and stack.try_json("/api/health"), 60)
+    wait_for("an answer", lambda: (stack.try_json("/api/v1/status") or {}).get("answered"), 30)
+
+
 def test_nobody_needs_to_read_what_it_prints(directory):
     child = subprocess.Popen([UP, "--no-install", "--detach", "--data", str(directory), "--port", "0"],
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

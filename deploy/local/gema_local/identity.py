@@ -6,8 +6,8 @@ Nothing of Gema needs root. Only the prober keeps one capability, CAP_NET_RAW, f
                 the user, no sudo is needed)
   root          the owner of DIR; for a new DIR a number that no account has (nothing is created on
                 the system). Where that number could not enter DIR or the binaries (below /root, say):
-                root's number without root's capabilities, and PostgreSQL, which refuses that, in a
-                user namespace of its own.
+                root's number without root's capabilities; PostgreSQL, which refuses that, and nginx
+                in a user namespace of their own.
 """
 import grp
 import os
@@ -25,10 +25,14 @@ NET_RAW = 1 << 13
 
 
 class Identity:
-    """uid, gid, and whether PostgreSQL needs a user namespace (`nested`)."""
+    """uid, gid, and whether PostgreSQL and nginx need a user namespace (`nested`)."""
 
     def __init__(self, uid, gid, nested=False):
         self.uid, self.gid, self.nested = uid, gid, nested
+
+    def nested_prefix(self):
+        """Put before what minds being number 0: in a user namespace of its own it sees another."""
+        return ["unshare", "--user", "--map-user=65534", "--map-group=65534"] if self.nested else []
 
     def __str__(self):
         if self.nested:
@@ -140,8 +144,7 @@ def choose(layout, code):
 
 def check_nested():
     """Raises Refused where a user namespace cannot be had."""
-    done = subprocess.run(["unshare", "--user", "--map-user=65534", "--map-group=65534", "true"],
-                          capture_output=True, check=False)
+    done = subprocess.run([*Identity(0, 0, nested=True).nested_prefix(), "true"], capture_output=True, check=False)
     if done.returncode != 0:
         raise Refused("PostgreSQL refuses to run as root, this directory is closed to everybody else, and user "
                       "namespaces are not allowed here; use a --data directory and a checkout that others may enter, "

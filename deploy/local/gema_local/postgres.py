@@ -39,13 +39,6 @@ def program(version, name):
     return str(PROGRAMS / str(version) / "bin" / name)
 
 
-def nested_prefix(identity):
-    """PostgreSQL refuses user number 0: in a namespace of its own it sees another."""
-    if not identity.nested:
-        return []
-    return ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
-
-
 def _account_environment(layout):
     """initdb wants its user to have a name; a bare number gets one for the moment."""
     wrapper = next((str(path) for path in pathlib.Path("/usr/lib").glob("*/libnss_wrapper.so")), None)
@@ -72,7 +65,7 @@ def create(layout, identity, version):
     fresh = layout.dir / "pg.new"
     shutil.rmtree(fresh, ignore_errors=True)
     environment = _account_environment(layout)
-    prefix = nested_prefix(identity)
+    prefix = identity.nested_prefix()
     # Peers are trusted: only the owner of DIR can reach the socket in DIR/run, and there is no other.
     made = subprocess.run([*prefix, program(version, "initdb"), "-D", str(fresh), "-U", "gema", "--auth-local=trust",
                            "--auth-host=reject", "-E", "UTF8", "--locale=C.UTF-8", "--data-checksums"],

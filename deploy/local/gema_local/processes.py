@@ -34,12 +34,15 @@ def all_processes(layout, identity, version, probers):
         command = [str(BIN / f"gema-{service}"), "--data-dir", str(layout.dir), "--instance", name]
         return Process(name, order, command, **more)
 
-    pg = [*postgres.nested_prefix(identity), postgres.program(version, "postgres"), "-D", str(layout.pg), "-c",
+    nested_prefix = identity.nested_prefix()
+    for_namespace = "setfcap" if identity.nested else "none"
+    pg = [*nested_prefix, postgres.program(version, "postgres"), "-D", str(layout.pg), "-c",
           f"config_file={layout.conf}/postgresql.conf"]
-    nginx = [_nginx(), "-e", "stderr", "-p", str(layout.dir), "-c", str(layout.conf / "nginx.conf"), "-g",
+    # nginx, too: as number 0 it would hand its directories to nobody.
+    nginx = [*nested_prefix, _nginx(), "-e", "stderr", "-p", str(layout.dir), "-c", str(layout.conf / "nginx.conf"), "-g",
              "daemon off;"]
     return [
-        Process("postgres", 10, pg, capability="setfcap" if identity.nested else "none", stop_signal="INT",
+        Process("postgres", 10, pg, capability=for_namespace, stop_signal="INT",
                 stop_seconds=60, health=False),
         Process("redis", 11, [shutil.which("redis-server") or "/usr/bin/redis-server",
                               str(layout.conf / "redis.conf")], health=False),
@@ -49,7 +52,7 @@ def all_processes(layout, identity, version, probers):
         own("timeout-tracker", "timeout-tracker", 41, stop_seconds=30),
         *[own("prober", f"prober-{i}", 50, capability="net_raw") for i in range(1, probers + 1)],
         own("gateway", "gateway", 60),
-        Process("nginx", 70, nginx, health=False),
+        Process("nginx", 70, nginx, capability=for_namespace, health=False),
     ]
 
 
