@@ -13,7 +13,9 @@ sys.path.insert(0, str(HERE.parent / "lab"))
 import lab as lab_module  # noqa: E402
 
 
-@pytest.fixture(scope="session")
+# For every test, also one that never names it: with no devices given, `up` watches the machine's own
+# gateway and resolvers, and no test may send them anything.
+@pytest.fixture(scope="session", autouse=True)
 def lab():
     why = lab_module.possible()
     if why:
