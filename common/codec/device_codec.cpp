@@ -31,6 +31,24 @@ uint64_t snapshot_id(Version version, uint64_t digest) {
   return XXH64(words, sizeof words, digest);
 }
 
+void to_proto(const ProofSpec& proof, v1::ProofSpec& message) {
+  message.set_web_url(proof.web_url);
+  message.set_web_status(proof.web_status);
+  message.set_web_insecure(proof.web_insecure);
+  message.set_web_auth(proof.web_auth);
+  message.set_web_json(proof.web_json);
+  message.mutable_tcp_ports()->Add(proof.tcp_ports.begin(), proof.tcp_ports.end());
+}
+
+ProofSpec from_proto(const v1::ProofSpec& message) {
+  return {.web_url = message.web_url(),
+          .web_status = message.web_status() == 0 ? 200 : message.web_status(),
+          .web_insecure = message.web_insecure(),
+          .web_auth = message.web_auth(),
+          .web_json = message.web_json(),
+          .tcp_ports = {message.tcp_ports().begin(), message.tcp_ports().end()}};
+}
+
 // Receivers rely on it: ids ascend, so look-ups may search and two equal lists compare equal.
 template <class Items>
 bool ids_ascend(const Items& items) {
@@ -60,6 +78,12 @@ void to_proto(const Device& device, v1::Device& message) {
   message.set_echo_count(device.echo_count);
   message.set_min_replies(device.min_replies);
   for (const auto& [name, value] : device.tags) (*message.mutable_tags())[name] = value;
+  message.set_echo_spacing_ms(device.echo_spacing_ms);
+  message.set_web_status(device.web_status);
+  message.set_web_insecure(device.web_insecure);
+  message.set_web_auth(device.web_auth);
+  message.set_web_json(device.web_json);
+  message.mutable_tcp_ports()->Add(device.tcp_ports.begin(), device.tcp_ports.end());
   message.set_source(device.source);
   message.set_source_id(device.source_id);
 }
@@ -83,6 +107,12 @@ Device from_proto(const v1::Device& message) {
   device.timeout_ms = message.timeout_ms();
   device.echo_count = message.echo_count();
   device.min_replies = message.min_replies();
+  if (message.echo_spacing_ms() != 0) device.echo_spacing_ms = message.echo_spacing_ms();
+  if (message.web_status() != 0) device.web_status = message.web_status();
+  device.web_insecure = message.web_insecure();
+  device.web_auth = message.web_auth();
+  device.web_json = message.web_json();
+  device.tcp_ports.assign(message.tcp_ports().begin(), message.tcp_ports().end());
   device.tags.insert(message.tags().begin(), message.tags().end());
   device.source = message.source();
   device.source_id = message.source_id();
@@ -141,6 +171,7 @@ std::string encode_assignment(const Assignment& assignment) {
   message.set_prober(assignment.prober);
   message.set_location(assignment.location);
   message.set_down_after(assignment.down_after);
+  message.set_paused_by(assignment.paused_by);
   message.mutable_devices()->Reserve(static_cast<int>(assignment.devices.size()));
   for (const AssignedDevice& device : assignment.devices) {
     v1::AssignedDevice* out = message.add_devices();
@@ -150,6 +181,9 @@ std::string encode_assignment(const Assignment& assignment) {
     out->set_timeout_ms(device.timeout_ms);
     out->set_echo_count(device.echo_count);
     out->set_min_replies(device.min_replies);
+    // Most devices have what is the default; an assignment of 100,000 is read by every prober.
+    if (device.echo_spacing_ms != kEchoSpacingMs) out->set_echo_spacing_ms(device.echo_spacing_ms);
+    if (device.proof.any()) to_proto(device.proof, *out->mutable_proof());
   }
   return message.SerializeAsString();
 }
@@ -160,7 +194,8 @@ Result<Assignment> decode_assignment(std::string_view bytes) {
   Assignment assignment{.version = from_proto(message.version()),
                         .prober = message.prober(),
                         .location = message.location(),
-                        .down_after = message.down_after()};
+                        .down_after = message.down_after(),
+                        .paused_by = message.paused_by()};
   assignment.devices.reserve(static_cast<size_t>(message.devices_size()));
   for (const v1::AssignedDevice& device : message.devices()) {
     if (device.id() == 0 || device.address().empty() || device.interval_ms() == 0 ||
@@ -172,7 +207,11 @@ Result<Assignment> decode_assignment(std::string_view bytes) {
                                   .interval_ms = device.interval_ms(),
                                   .timeout_ms = device.timeout_ms(),
                                   .echo_count = device.echo_count(),
-                                  .min_replies = device.min_replies()});
+                                  .min_replies = device.min_replies(),
+                                  .echo_spacing_ms = device.echo_spacing_ms() == 0
+                                                         ? kEchoSpacingMs
+                                                         : device.echo_spacing_ms()});
+    if (device.has_proof()) assignment.devices.back().proof = from_proto(device.proof());
   }
   if (!ids_ascend(assignment.devices)) return bad("assignment", "device ids do not ascend");
   return assignment;

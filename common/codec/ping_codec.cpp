@@ -49,7 +49,14 @@ bool is_verdict(uint32_t v) {
 
 bool is_reason(uint32_t v) {
   return v <= static_cast<uint32_t>(Reason::kTimeExceeded) ||
-         (v >= static_cast<uint32_t>(Reason::kNotRunning) && v <= kReasonMax);
+         (v >= static_cast<uint32_t>(Reason::kNotRunning) &&
+          v <= static_cast<uint32_t>(kReasonMax));
+}
+
+// Years 1678 to 2261, so that no later sum of a due time overflows.
+bool is_due(int64_t due_ms) {
+  constexpr int64_t kDueMax = 9'200'000'000'000;
+  return due_ms >= -kDueMax && due_ms <= kDueMax;
 }
 
 Result<void> read_echoes(const v1::PingBatch& batch, size_t n, PingResults& results) {
@@ -71,7 +78,7 @@ Result<void> read_echoes(const v1::PingBatch& batch, size_t n, PingResults& resu
   int next_rtt = 0;
   for (size_t e = 0; e < total; ++e) {
     const uint32_t outcome = outcomes[e];
-    if (outcome > kEchoOutcomeMax) return bad("echo_outcome out of range");
+    if (!is_echo_outcome(outcome)) return bad("echo_outcome out of range");
     results.echo_outcome[e] = static_cast<EchoOutcome>(outcome);
     if (results.echo_outcome[e] != EchoOutcome::kReply) continue;
     if (next_rtt >= batch.rtt_us_size()) return bad("fewer rtt_us than answered echoes");
@@ -96,11 +103,7 @@ Result<void> read_results(const v1::PingBatch& batch, size_t n, PingResults& res
   results.verdict.resize(n);
   results.reason.resize(n);
   uint64_t device = 0;
-  // Years 1678 to 2261, so that no later sum of a due time overflows.
-  constexpr int64_t kDueMax = 9'200'000'000'000;
-  if (batch.first_due_ms() < -kDueMax || batch.first_due_ms() > kDueMax) {
-    return bad("first_due_ms out of range");
-  }
+  if (!is_due(batch.first_due_ms())) return bad("first_due_ms out of range");
   for (size_t i = 0; i < n; ++i) {
     const int at = static_cast<int>(i);
     device += static_cast<uint64_t>(batch.device_delta(at));
@@ -128,23 +131,158 @@ Result<void> read_bursts(const v1::PingBatch& batch, size_t n, PingResults& resu
   return {};
 }
 
+Result<void> read_notes(const v1::PingBatch& batch, size_t n, PingResults& results) {
+  std::vector<IpAddress> said_by;
+  for (const std::string& bytes : batch.said_by()) {
+    const auto address = ip_from_bytes(bytes);
+    if (!address || !address->known()) return bad("said_by holds no address");
+    said_by.push_back(*address);
+  }
+  uint64_t before = 0;
+  for (const auto& note : batch.notes()) {
+    if (note.index() >= n) return bad("note index out of range");
+    const uint64_t place = uint64_t{note.index()} << 32 | note.echo();
+    if (place < before) return bad("notes are not in order");
+    before = place;
+    if (note.kind() > static_cast<uint32_t>(kNoteKindMax)) return bad("note kind out of range");
+    if (note.icmp_type() > 255 || note.icmp_code() > 255) return bad("ICMP type or code over 255");
+    if (note.error() > 65535) return bad("note error out of range");
+    if (note.more() == UINT32_MAX) return bad("note count out of range");
+    if (note.from() > said_by.size()) return bad("note names an address that is not there");
+    results.notes.push_back({.index = note.index(),
+                             .echo = note.echo(),
+                             .kind = static_cast<NoteKind>(note.kind()),
+                             .icmp_type = static_cast<uint8_t>(note.icmp_type()),
+                             .icmp_code = static_cast<uint8_t>(note.icmp_code()),
+                             .error = static_cast<uint16_t>(note.error()),
+                             .rtt_us = note.rtt_us(),
+                             .count = note.more() + 1,
+                             .from = note.from() == 0 ? IpAddress{} : said_by[note.from() - 1]});
+  }
+  return {};
+}
+
+Result<void> read_proofs(const v1::PingBatch& batch, size_t n, PingResults& results) {
+  uint32_t before = 0;
+  for (const auto& proof : batch.proof()) {
+    if (proof.index() >= n) return bad("proof index out of range");
+    if (proof.index() < before) return bad("proofs are not in order");
+    before = proof.index();
+    if (proof.kind() > static_cast<uint32_t>(kProofKindMax)) return bad("proof kind out of range");
+    if (proof.outcome() > static_cast<uint32_t>(kProofOutcomeMax)) {
+      return bad("proof outcome out of range");
+    }
+    if (proof.port() > 65535 || proof.status() > 65535) return bad("proof number out of range");
+    results.proofs.push_back({.index = proof.index(),
+                              .kind = static_cast<ProofKind>(proof.kind()),
+                              .outcome = static_cast<ProofOutcome>(proof.outcome()),
+                              .port = static_cast<uint16_t>(proof.port()),
+                              .status = static_cast<uint16_t>(proof.status()),
+                              .elapsed_us = proof.elapsed_us()});
+  }
+  return {};
+}
+
+Result<void> read_asides(const v1::PingBatch& batch, PingResults& results) {
+  for (const auto& stray : batch.stray()) {
+    if (stray.kind() != static_cast<uint32_t>(NoteKind::kLate) &&
+        stray.kind() != static_cast<uint32_t>(NoteKind::kDuplicate)) {
+      return bad("stray kind out of range");
+    }
+    if (!is_due(stray.due_ms())) return bad("stray due_ms out of range");
+    results.strays.push_back({.device = stray.device(),
+                              .due_ms = stray.due_ms(),
+                              .echo = stray.echo(),
+                              .kind = static_cast<NoteKind>(stray.kind()),
+                              .rtt_us = stray.rtt_us()});
+  }
+  for (const auto& change : batch.address_change()) {
+    const auto from = ip_from_bytes(change.from());
+    const auto to = ip_from_bytes(change.to());
+    if (!from || !to) return bad("address change holds no address");
+    if (!is_due(change.at_ms())) return bad("address change at_ms out of range");
+    results.address_changes.push_back(
+        {.device = change.device(), .at_ms = change.at_ms(), .from = *from, .to = *to});
+  }
+  return {};
+}
+
 Result<void> read(const v1::PingBatch& batch, PingResults& results) {
   const size_t n = static_cast<size_t>(batch.device_delta_size());
   if (n == 0) return bad("holds no result");
   if (auto done = read_results(batch, n, results); !done) return done;
   if (auto done = read_echoes(batch, n, results); !done) return done;
   if (auto done = read_bursts(batch, n, results); !done) return done;
+  if (auto done = read_notes(batch, n, results); !done) return done;
+  if (auto done = read_proofs(batch, n, results); !done) return done;
+  if (auto done = read_asides(batch, results); !done) return done;
   results.location = batch.location();
   if (batch.note_size() > 0) results.note = batch.note(0);
   const auto& health = batch.health();
+  if (health.suspicion() > static_cast<uint32_t>(kSuspicionMax)) {
+    return bad("suspicion out of range");
+  }
   results.health = {.lag_max_us = health.lag_max_us(),
                     .send_errors = health.send_errors(),
                     .socket_drops = health.socket_drops(),
                     .missed_slots = health.missed_slots(),
                     .paused_ms = health.paused_ms(),
                     .canaries_answered = health.canaries_answered(),
-                    .canaries_failed = health.canaries_failed()};
+                    .canaries_failed = health.canaries_failed(),
+                    .suspicion = static_cast<Suspicion>(health.suspicion())};
   return {};
+}
+
+void write_notes(const PingResults& results, v1::PingBatch& batch) {
+  for (const EchoNote& note : results.notes) {
+    v1::EchoNote* out = batch.add_notes();
+    out->set_index(note.index);
+    out->set_echo(note.echo);
+    out->set_kind(static_cast<uint32_t>(note.kind));
+    out->set_icmp_type(note.icmp_type);
+    out->set_icmp_code(note.icmp_code);
+    out->set_error(note.error);
+    out->set_rtt_us(note.rtt_us);
+    out->set_more(note.count - 1);
+    if (!note.from.known()) continue;
+    // Few say anything, and mostly the same ones: the last few are enough to look among.
+    const std::string_view from = bytes_of(note.from);
+    const int known = batch.said_by_size();
+    int at = known - 1;
+    while (at >= std::max(known - 8, 0) && batch.said_by(at) != from) --at;
+    if (at < std::max(known - 8, 0)) {
+      batch.add_said_by(from.data(), from.size());
+      at = known;
+    }
+    out->set_from(static_cast<uint32_t>(at) + 1);
+  }
+}
+
+void write_asides(const PingResults& results, v1::PingBatch& batch) {
+  for (const ProofResult& proof : results.proofs) {
+    v1::ProofResult* out = batch.add_proof();
+    out->set_index(proof.index);
+    out->set_kind(static_cast<uint32_t>(proof.kind));
+    out->set_outcome(static_cast<uint32_t>(proof.outcome));
+    out->set_port(proof.port);
+    out->set_status(proof.status);
+    out->set_elapsed_us(proof.elapsed_us);
+  }
+  for (const Stray& stray : results.strays) {
+    v1::Stray* out = batch.add_stray();
+    out->set_device(stray.device);
+    out->set_due_ms(stray.due_ms);
+    out->set_echo(stray.echo);
+    out->set_kind(static_cast<uint32_t>(stray.kind));
+    out->set_rtt_us(stray.rtt_us);
+  }
+  for (const AddressChange& change : results.address_changes) {
+    v1::AddressChange* out = batch.add_address_change();
+    out->set_device(change.device);
+    out->set_at_ms(change.at_ms);
+    out->set_from(std::string(bytes_of(change.from)));
+    out->set_to(std::string(bytes_of(change.to)));
+  }
 }
 
 // Clear() keeps capacity, so one message per thread serves every batch.
@@ -196,6 +334,8 @@ void encode_ping(const PingResults& results, std::string& out) {
     b->set_sent(burst.sent);
     b->mutable_rtt_us()->Add(burst.rtt_us.begin(), burst.rtt_us.end());
   }
+  write_notes(results, batch);
+  write_asides(results, batch);
   if (!results.note.empty()) batch.add_note(results.note);
   if (results.health != ProberHealth{}) {
     v1::ProberHealth* health = batch.mutable_health();
@@ -206,6 +346,7 @@ void encode_ping(const PingResults& results, std::string& out) {
     health->set_paused_ms(results.health.paused_ms);
     health->set_canaries_answered(results.health.canaries_answered);
     health->set_canaries_failed(results.health.canaries_failed);
+    health->set_suspicion(static_cast<uint32_t>(results.health.suspicion));
   }
   out.clear();
   batch.AppendToString(&out);

@@ -7,6 +7,26 @@
 namespace gema {
 namespace {
 
+IpAddress random_address(Random& random) {
+  IpAddress address{.family = static_cast<uint8_t>(random.chance(500) ? 4 : 6)};
+  for (size_t i = 0; i < (address.family == 4 ? 4 : 16); ++i) {
+    address.bytes[i] = static_cast<uint8_t>(random.below(2));
+  }
+  return address;
+}
+
+EchoNote random_note(uint32_t index, uint32_t echo, Random& random) {
+  return {.index = index,
+          .echo = echo,
+          .kind = static_cast<NoteKind>(random.below(kNoteKindMax + 1)),
+          .icmp_type = static_cast<uint8_t>(random.next()),
+          .icmp_code = static_cast<uint8_t>(random.next()),
+          .error = static_cast<uint16_t>(random.next()),
+          .rtt_us = static_cast<uint32_t>(random.next()),
+          .count = 1 + static_cast<uint32_t>(random.below(9)),
+          .from = random.chance(500) ? random_address(random) : IpAddress{}};
+}
+
 PingResults random_results(Random& random) {
   PingResults r;
   r.location = random.chance(500) ? "here" : "";
@@ -20,14 +40,31 @@ PingResults random_results(Random& random) {
     r.reason.push_back(mixed ? Reason::kProberSuspect : Reason::kNone);
     const uint64_t echoes = mixed ? random.below(4) : 1;
     for (uint64_t e = 0; e < echoes; ++e) {
-      r.echo_outcome.push_back(static_cast<EchoOutcome>(mixed ? random.below(6) : 0));
+      const auto outcome = static_cast<uint32_t>(mixed ? random.below(kEchoOutcomeMax + 1) : 0);
+      r.echo_outcome.push_back(is_echo_outcome(outcome) ? static_cast<EchoOutcome>(outcome)
+                                                        : EchoOutcome::kTimeout);
       r.echo_rtt_us.push_back(
           r.echo_outcome.back() == EchoOutcome::kReply ? static_cast<uint32_t>(random.next()) : 0);
     }
     r.echo_begin.push_back(static_cast<uint32_t>(r.echo_outcome.size()));
+    for (uint32_t e = 0; mixed && e < echoes; ++e) {
+      if (random.chance(500)) r.notes.push_back(random_note(static_cast<uint32_t>(i), e, random));
+    }
+    if (mixed && random.chance(200)) {
+      r.proofs.push_back({.index = static_cast<uint32_t>(i),
+                          .kind = ProofKind::kTcp,
+                          .outcome = static_cast<ProofOutcome>(random.below(kProofOutcomeMax + 1)),
+                          .port = static_cast<uint16_t>(random.next()),
+                          .status = 503,
+                          .elapsed_us = static_cast<uint32_t>(random.next())});
+    }
     if (mixed && random.chance(200)) r.burst.push_back({static_cast<uint32_t>(i), 4, {5, 6}});
   }
-  if (mixed) r.health = {.lag_max_us = 7, .canaries_failed = 1};
+  if (mixed) {
+    r.health = {.lag_max_us = 7, .canaries_failed = 1, .suspicion = Suspicion::kCanaries};
+    r.strays.push_back({.device = 3, .due_ms = -5, .echo = 2, .rtt_us = 3'100'000});
+    r.address_changes.push_back({.device = 9, .at_ms = 77, .to = random_address(random)});
+  }
   if (mixed) r.note = "paused by Siti";
   return r;
 }

@@ -13,10 +13,6 @@ namespace gema {
 // The location of a prober that names none and of a device that asks for none.
 inline constexpr const char* kDefaultLocation = "default";
 
-// Between two echoes of one check. A train of n echoes lasts (n - 1) times this; one longer than
-// its interval is refused by inventory. 100 ms is the burst's spacing (§5), kept for both.
-inline constexpr uint32_t kEchoSpacingMs = 100;
-
 // A device somebody lost (the source systems' "hilang") stays in the inventory and is not checked.
 inline bool is_checked(const Device& device) {
   return device.kondisi != "hilang";
@@ -30,6 +26,19 @@ struct Catalogue {
   friend bool operator==(const Catalogue&, const Catalogue&) = default;
 };
 
+// How a device may prove that it lives when its echoes fail.
+struct ProofSpec {
+  std::string web_url;  // "" = not by HTTP
+  uint32_t web_status = 200;
+  bool web_insecure = false;
+  std::string web_auth;
+  std::string web_json;
+  std::vector<uint32_t> tcp_ports;
+
+  bool any() const { return !web_url.empty() || !tcp_ports.empty(); }
+  friend bool operator==(const ProofSpec&, const ProofSpec&) = default;
+};
+
 struct AssignedDevice {
   DeviceId id = 0;
   std::string address;
@@ -37,6 +46,8 @@ struct AssignedDevice {
   uint32_t timeout_ms = 3000;
   uint32_t echo_count = 1;
   uint32_t min_replies = 1;
+  uint32_t echo_spacing_ms = kEchoSpacingMs;
+  ProofSpec proof;
 
   friend bool operator==(const AssignedDevice&, const AssignedDevice&) = default;
 };
@@ -47,6 +58,7 @@ struct Assignment {
   std::string prober;
   std::string location;
   uint32_t down_after = 3;  // failed checks in a row until which every failing check gets a burst
+  std::string paused_by;    // not empty: probing is paused, by whom; slots are not measured: paused
   std::vector<AssignedDevice> devices;  // ascending ids
 
   friend bool operator==(const Assignment&, const Assignment&) = default;

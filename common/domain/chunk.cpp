@@ -33,6 +33,7 @@ Derived derive(std::span<const EchoOutcome> outcomes) {
   }
   if (first_loss == EchoOutcome::kReply) return {Verdict::kAnswered, Reason::kNone};
   if (replied) return {Verdict::kAnswered, Reason::kLossy};
+  if (is_unreachable(first_loss)) return {Verdict::kFailed, Reason::kUnreachable};
   return {Verdict::kFailed, static_cast<Reason>(1 + static_cast<int>(first_loss))};
 }
 
@@ -113,7 +114,7 @@ bool append_slot(std::span<const int32_t> codes, PingResults& out, Verdict& verd
   }
   for (const int32_t code : codes) {
     if (code == kNoEcho) break;
-    if (code < -kEchoOutcomeMax) return false;
+    if (code < 0 && !is_echo_outcome(static_cast<uint32_t>(-code))) return false;
     out.echo_outcome.push_back(code >= 0 ? EchoOutcome::kReply : static_cast<EchoOutcome>(-code));
     out.echo_rtt_us.push_back(code >= 0 ? static_cast<uint32_t>(code) : 0);
   }

@@ -4,7 +4,7 @@
 //
 // `samples` holds `echoes` numbers per slot, slots one step apart:
 //   >= 0   a reply, its round trip time in us
-//   -1..-5 no reply: timeout, unreachable, time exceeded, send error, not sent (-EchoOutcome)
+//   -1..-5, -7..-10 no reply: timeout, unreachable, time exceeded, ... (-EchoOutcome)
 //   -6     this check had fewer echoes (also the filler behind -100 and -200)
 //   -100   no result for this slot (first number of the slot)
 //   <= -200  not measured, no echoes: -200 - Reason (first number of the slot)

@@ -44,6 +44,10 @@ const char* to_string(Reason reason) {
       return "stream gap";
     case Reason::kQueueFull:
       return "queue full";
+    case Reason::kWebAlive:
+      return "web alive";
+    case Reason::kTcpAlive:
+      return "tcp alive";
   }
   return "?";
 }
@@ -62,6 +66,97 @@ const char* to_string(EchoOutcome outcome) {
       return "send error";
     case EchoOutcome::kNotSent:
       return "not sent";
+    case EchoOutcome::kNetUnreachable:
+      return "network unreachable";
+    case EchoOutcome::kHostUnreachable:
+      return "host unreachable";
+    case EchoOutcome::kPortUnreachable:
+      return "port unreachable";
+    case EchoOutcome::kProhibited:
+      return "prohibited";
+  }
+  return "?";
+}
+
+bool is_echo_outcome(uint32_t number) {
+  return number <= static_cast<uint32_t>(kEchoOutcomeMax) && number != 6;
+}
+
+bool is_unreachable(EchoOutcome outcome) {
+  return outcome == EchoOutcome::kUnreachable ||
+         (outcome >= EchoOutcome::kNetUnreachable && outcome <= EchoOutcome::kProhibited);
+}
+
+const char* to_string(NoteKind kind) {
+  switch (kind) {
+    case NoteKind::kIcmpError:
+      return "icmp error";
+    case NoteKind::kSendError:
+      return "send error";
+    case NoteKind::kDuplicate:
+      return "duplicate";
+    case NoteKind::kLate:
+      return "late";
+  }
+  return "?";
+}
+
+const char* to_string(ProofKind kind) {
+  switch (kind) {
+    case ProofKind::kWeb:
+      return "web";
+    case ProofKind::kTcp:
+      return "tcp";
+  }
+  return "?";
+}
+
+const char* to_string(ProofOutcome outcome) {
+  switch (outcome) {
+    case ProofOutcome::kAlive:
+      return "alive";
+    case ProofOutcome::kTimeout:
+      return "timeout";
+    case ProofOutcome::kReset:
+      return "connection reset";
+    case ProofOutcome::kUnreachable:
+      return "unreachable";
+    case ProofOutcome::kNoAddress:
+      return "no address";
+    case ProofOutcome::kBadCertificate:
+      return "bad certificate";
+    case ProofOutcome::kWrongStatus:
+      return "wrong status";
+    case ProofOutcome::kOtherHost:
+      return "redirected to another host";
+    case ProofOutcome::kWrongBody:
+      return "wrong body";
+    case ProofOutcome::kBodyTooLong:
+      return "body too long";
+    case ProofOutcome::kProtocolError:
+      return "protocol error";
+    case ProofOutcome::kNotTried:
+      return "not tried";
+    case ProofOutcome::kForbidden:
+      return "forbidden";
+    case ProofOutcome::kNoCredentials:
+      return "no credentials";
+  }
+  return "?";
+}
+
+const char* to_string(Suspicion suspicion) {
+  switch (suspicion) {
+    case Suspicion::kNone:
+      return "none";
+    case Suspicion::kLag:
+      return "lag";
+    case Suspicion::kSendErrors:
+      return "send errors";
+    case Suspicion::kSocketDrops:
+      return "socket drops";
+    case Suspicion::kCanaries:
+      return "canaries";
   }
   return "?";
 }
@@ -77,6 +172,10 @@ void PingResults::clear() {
   echo_outcome.clear();
   echo_rtt_us.clear();
   burst.clear();
+  notes.clear();
+  proofs.clear();
+  strays.clear();
+  address_changes.clear();
   health = {};
   note.clear();
 }

@@ -14,7 +14,14 @@ AssignedDevice assigned(const Device& device) {
           .interval_ms = device.interval_ms,
           .timeout_ms = device.timeout_ms,
           .echo_count = device.echo_count,
-          .min_replies = device.min_replies};
+          .min_replies = device.min_replies,
+          .echo_spacing_ms = device.echo_spacing_ms,
+          .proof = {.web_url = device.web_url,
+                    .web_status = device.web_status,
+                    .web_insecure = device.web_insecure,
+                    .web_auth = device.web_auth,
+                    .web_json = device.web_json,
+                    .tcp_ports = device.tcp_ports}};
 }
 
 }  // namespace

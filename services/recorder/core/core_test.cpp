@@ -188,7 +188,7 @@ PingResults random_batch(Random& random) {
     r.verdict.push_back(static_cast<Verdict>(random.below(3)));
     r.reason.push_back(static_cast<Reason>(random.below(5)));
     for (uint64_t e = 0; e < random.below(4); ++e) {
-      r.echo_outcome.push_back(static_cast<EchoOutcome>(random.below(kEchoOutcomeMax + 1)));
+      r.echo_outcome.push_back(static_cast<EchoOutcome>(random.below(6)));
       r.echo_rtt_us.push_back(r.echo_outcome.back() == EchoOutcome::kReply
                                   ? static_cast<uint32_t>(random.below(3))
                                   : 0);
