@@ -1,5 +1,6 @@
 #include "common/domain/ip_address.h"
 
+#include <arpa/inet.h>  // lint: allow(core-includes) inet_pton only computes
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -42,6 +43,27 @@ std::string to_text(const IpAddress& address) {
   if (address.family == 4) return fmt::format("{}.{}.{}.{}", b[0], b[1], b[2], b[3]);
   if (address.family == 6) return to_text_v6(b);
   return {};
+}
+
+std::optional<IpAddress> parse_ip(std::string_view text) {
+  if (text.size() >= INET6_ADDRSTRLEN || text.find('\0') != std::string_view::npos) {
+    return std::nullopt;
+  }
+  const std::string copy(text);
+  IpAddress address;
+  if (inet_pton(AF_INET, copy.c_str(), address.bytes.data()) == 1) {
+    address.family = 4;
+    return address;
+  }
+  if (inet_pton(AF_INET6, copy.c_str(), address.bytes.data()) != 1) return std::nullopt;
+  address.family = 6;
+  auto& b = address.bytes;
+  const bool zeros = std::all_of(b.begin(), b.begin() + 10, [](uint8_t c) { return c == 0; });
+  if (!zeros || b[10] != 0xff || b[11] != 0xff) return address;
+  IpAddress mapped;
+  mapped.family = 4;
+  std::copy_n(b.begin() + 12, 4, mapped.bytes.begin());
+  return mapped;
 }
 
 std::optional<IpAddress> ip_from_bytes(std::string_view bytes) {

@@ -1,4 +1,4 @@
-// An IP address as bytes: what results carry. Text is made by to_text() and parsed in io/.
+// An IP address as bytes: what results carry.
 #pragma once
 
 #include <array>
@@ -19,6 +19,10 @@ struct IpAddress {
 
 // "192.0.2.1", RFC 5952 for IPv6; "" for none.
 std::string to_text(const IpAddress& address);
+
+// What to_text() gives, and every other spelling of an address (no zone, no port, no brackets);
+// nullopt for anything else. An IPv4 address mapped into IPv6 is the IPv4 address.
+std::optional<IpAddress> parse_ip(std::string_view text);
 
 // 4 or 16 bytes in network order, as messages carry them (0 bytes: none); nullopt for other
 // lengths.
