@@ -378,6 +378,20 @@ void Engine::on_answer(const Answer& answer, MonoTime now) {
   }
 }
 
+// --- proofs, probes, pause: to be filled in -----------------------------------------------------
+
+void Engine::on_proofs(std::span<const ProofDone>, MonoTime) {}
+bool Engine::probe(const ProbeRequest&, MonoTime) {
+  return false;
+}
+void Engine::take_probes(const std::function<void(const ProbeOutcome&)>&) {}
+void Engine::pause(const std::string& by) {
+  paused_by_ = by;
+}
+void Engine::resume() {
+  paused_by_.clear();
+}
+
 // --- clock --------------------------------------------------------------------------------------
 
 void Engine::on_wall_step() {

@@ -22,6 +22,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "common/base/time.h"
@@ -49,6 +50,41 @@ struct Target {
   uint32_t timeout_ms = 3000;
   uint8_t echo_count = 1;
   uint8_t min_replies = 1;
+  uint32_t echo_spacing_ms = 100;
+  bool has_proof = false;  // it may prove otherwise that it lives: ProofWanted
+};
+
+// A check whose echoes failed, of a device that may prove otherwise that it lives. Always answered
+// by a ProofDone, unless it is cancelled first (what comes then is ignored).
+struct ProofWanted {
+  uint32_t check = 0;
+  uint32_t generation = 0;
+  DeviceId device = 0;
+
+  friend bool operator==(const ProofWanted&, const ProofWanted&) = default;
+};
+
+// Alive when one of the results is. ProofResult::index is the engine's to set.
+struct ProofDone {
+  uint32_t check = 0;
+  uint32_t generation = 0;
+  std::vector<ProofResult> results;
+};
+
+// Echoes that belong to no device and no slot, and never enter history: canaries, calls.
+struct ProbeRequest {
+  uint64_t id = 0;  // the caller's
+  Address address;
+  uint8_t count = 1;  // 1..kEchoCountMax
+  uint32_t timeout_ms = 1000;
+  uint32_t spacing_ms = 100;
+};
+
+struct ProbeOutcome {
+  uint64_t id = 0;
+  std::vector<EchoOutcome> outcomes;  // one an echo
+  std::vector<uint32_t> rtt_us;       // one an echo; 0 = no reply
+  std::vector<EchoNote> notes;        // index is 0
 };
 
 struct Send {
@@ -166,6 +202,20 @@ class Engine {
   void expire(MonoTime now);
   void on_sent(std::span<const Sent> sent);
   void on_answers(std::span<const Answer> answers, MonoTime now);
+  // Proofs of life: asked for, not needed any more (both to be cleared by the caller), answered.
+  std::vector<ProofWanted>& proofs_wanted() { return proofs_wanted_; }
+  std::vector<ProofWanted>& proofs_cancelled() { return proofs_cancelled_; }
+  void on_proofs(std::span<const ProofDone> done, MonoTime now);
+  // False when kProbesMax are in flight, or the address is unknown. Otherwise take_probes() gives
+  // its outcome once.
+  bool probe(const ProbeRequest& request, MonoTime now);
+  void take_probes(const std::function<void(const ProbeOutcome&)>& take);
+  bool has_probes() const { return !probes_done_.empty(); }
+  // From now on slots are not measured: paused, by whom; what is in flight ends as begun. Again
+  // with another name: the later slots' note says the other.
+  void pause(const std::string& by);
+  void resume();
+  bool paused() const { return !paused_by_.empty(); }
   // The wall clock jumped: what is in flight is not measured.
   void on_wall_step();
   // Slot time jumped (the clock says so already): what is in flight is not measured; slots that a
@@ -296,6 +346,10 @@ class Engine {
 
   std::vector<Echo> echoes_;  // blocks of 4, 8, ... 128
   std::array<std::vector<uint32_t>, 8> free_blocks_;
+
+  std::vector<ProofWanted> proofs_wanted_, proofs_cancelled_;
+  std::vector<ProbeOutcome> probes_done_;
+  std::string paused_by_;
 
   std::vector<Send> sends_;
   std::vector<uint32_t> expired_;

@@ -30,6 +30,8 @@ inline constexpr uint32_t kTimeoutMsMin = 1;
 inline constexpr uint32_t kTimeoutMsMax = 60'000;
 inline constexpr uint32_t kEchoCountMax = 100;
 inline constexpr uint32_t kDevicesMax = 1'000'000;
+// On-demand calls and canaries in flight. Full: probe() refuses; the caller says so.
+inline constexpr uint32_t kProbesMax = 256;
 // echoes of one burst (the configuration's upper bound)
 inline constexpr uint32_t kBurstCountMax = 16;
 
