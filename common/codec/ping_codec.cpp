@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "common/codec/echo_notes.h"
 #include "gema/v1/ping.pb.h"
 
 namespace gema {
@@ -131,37 +132,6 @@ Result<void> read_bursts(const v1::PingBatch& batch, size_t n, PingResults& resu
   return {};
 }
 
-Result<void> read_notes(const v1::PingBatch& batch, size_t n, PingResults& results) {
-  std::vector<IpAddress> said_by;
-  for (const std::string& bytes : batch.said_by()) {
-    const auto address = ip_from_bytes(bytes);
-    if (!address || !address->known()) return bad("said_by holds no address");
-    said_by.push_back(*address);
-  }
-  uint64_t before = 0;
-  for (const auto& note : batch.notes()) {
-    if (note.index() >= n) return bad("note index out of range");
-    const uint64_t place = uint64_t{note.index()} << 32 | note.echo();
-    if (place < before) return bad("notes are not in order");
-    before = place;
-    if (note.kind() > static_cast<uint32_t>(kNoteKindMax)) return bad("note kind out of range");
-    if (note.icmp_type() > 255 || note.icmp_code() > 255) return bad("ICMP type or code over 255");
-    if (note.error() > 65535) return bad("note error out of range");
-    if (note.more() == UINT32_MAX) return bad("note count out of range");
-    if (note.from() > said_by.size()) return bad("note names an address that is not there");
-    results.notes.push_back({.index = note.index(),
-                             .echo = note.echo(),
-                             .kind = static_cast<NoteKind>(note.kind()),
-                             .icmp_type = static_cast<uint8_t>(note.icmp_type()),
-                             .icmp_code = static_cast<uint8_t>(note.icmp_code()),
-                             .error = static_cast<uint16_t>(note.error()),
-                             .rtt_us = note.rtt_us(),
-                             .count = note.more() + 1,
-                             .from = note.from() == 0 ? IpAddress{} : said_by[note.from() - 1]});
-  }
-  return {};
-}
-
 Result<void> read_proofs(const v1::PingBatch& batch, size_t n, PingResults& results) {
   uint32_t before = 0;
   for (const auto& proof : batch.proof()) {
@@ -213,7 +183,7 @@ Result<void> read(const v1::PingBatch& batch, PingResults& results) {
   if (auto done = read_results(batch, n, results); !done) return done;
   if (auto done = read_echoes(batch, n, results); !done) return done;
   if (auto done = read_bursts(batch, n, results); !done) return done;
-  if (auto done = read_notes(batch, n, results); !done) return done;
+  if (const char* rule = read_echo_notes(batch, n, results.notes)) return bad(rule);
   if (auto done = read_proofs(batch, n, results); !done) return done;
   if (auto done = read_asides(batch, results); !done) return done;
   results.location = batch.location();
@@ -231,31 +201,6 @@ Result<void> read(const v1::PingBatch& batch, PingResults& results) {
                     .canaries_failed = health.canaries_failed(),
                     .suspicion = static_cast<Suspicion>(health.suspicion())};
   return {};
-}
-
-void write_notes(const PingResults& results, v1::PingBatch& batch) {
-  for (const EchoNote& note : results.notes) {
-    v1::EchoNote* out = batch.add_notes();
-    out->set_index(note.index);
-    out->set_echo(note.echo);
-    out->set_kind(static_cast<uint32_t>(note.kind));
-    out->set_icmp_type(note.icmp_type);
-    out->set_icmp_code(note.icmp_code);
-    out->set_error(note.error);
-    out->set_rtt_us(note.rtt_us);
-    out->set_more(note.count - 1);
-    if (!note.from.known()) continue;
-    // Few say anything, and mostly the same ones: the last few are enough to look among.
-    const std::string_view from = bytes_of(note.from);
-    const int known = batch.said_by_size();
-    int at = known - 1;
-    while (at >= std::max(known - 8, 0) && batch.said_by(at) != from) --at;
-    if (at < std::max(known - 8, 0)) {
-      batch.add_said_by(from.data(), from.size());
-      at = known;
-    }
-    out->set_from(static_cast<uint32_t>(at) + 1);
-  }
 }
 
 void write_asides(const PingResults& results, v1::PingBatch& batch) {
@@ -334,7 +279,7 @@ void encode_ping(const PingResults& results, std::string& out) {
     b->set_sent(burst.sent);
     b->mutable_rtt_us()->Add(burst.rtt_us.begin(), burst.rtt_us.end());
   }
-  write_notes(results, batch);
+  write_echo_notes(results.notes, batch);
   write_asides(results, batch);
   if (!results.note.empty()) batch.add_note(results.note);
   if (results.health != ProberHealth{}) {
