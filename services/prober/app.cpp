@@ -48,6 +48,16 @@ App::~App() = default;
 Result<void> App::start() {
   if (!opened_sockets()) return opened_sockets().error();
   sockets_ = std::move(*opened_sockets());
+  if (auto configured = sockets_->configure({.v4 = config_.address_family != "ipv6",
+                                             .v6 = config_.address_family != "ipv4",
+                                             .source_ipv4 = config_.source_ipv4,
+                                             .source_ipv6 = config_.source_ipv6,
+                                             .dscp = static_cast<uint8_t>(config_.dscp),
+                                             .payload_bytes = config_.payload_bytes,
+                                             .dont_fragment = config_.dont_fragment});
+      !configured) {
+    return configured;
+  }
   const Now now = runtime::read_clock();
   if (auto opened = open_spool(now); !opened) return opened;
   clock_ = std::make_unique<SlotClock>(now);

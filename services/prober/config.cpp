@@ -1,6 +1,7 @@
 #include "services/prober/config.h"
 
 #include "services/prober/core/limits.h"
+#include "services/prober/core/packet.h"
 
 namespace gema::prober {
 
@@ -18,6 +19,20 @@ void Config::describe(config::Spec& spec, Config& config) {
                "What the spool may hold while nobody acknowledges; beyond it the oldest results "
                "are dropped, counted and announced. 10,000 devices each second write about 250 MB "
                "an hour.");
+  spec.choice(
+      "address_family", config.address_family, {"any", "ipv4", "ipv6"},
+      "Which addresses this prober may use. A device that has none of them is not measured: "
+      "no address.");
+  spec.text("source_ipv4", config.source_ipv4,
+            "The address echo requests come from; must be this host's. Empty: as the route says.");
+  spec.text("source_ipv6", config.source_ipv6, "The same for IPv6.");
+  spec.integer("dscp", config.dscp, 0, 63, "The differentiated services code point of requests.");
+  spec.integer("payload_bytes", config.payload_bytes, kPayloadBytes, kPayloadBytesMax,
+               "Bytes behind the ICMP header of a request. What exceeds the path's MTU travels in "
+               "fragments, or is refused if dont_fragment is set.");
+  spec.flag("dont_fragment", config.dont_fragment,
+            "Forbids fragments: a request that is too long for the path is a send error (message "
+            "too long), or unreachable when a router says so.");
 }
 
 }  // namespace gema::prober

@@ -16,6 +16,11 @@ struct Config {
   std::chrono::milliseconds burst_spacing{100};
   std::chrono::milliseconds flush{200};
   uint64_t spool_bytes_max = 512ULL << 20;
+  std::string address_family = "any";
+  std::string source_ipv4, source_ipv6;
+  uint32_t dscp = 0;
+  uint32_t payload_bytes = 32;
+  bool dont_fragment = false;
 
   static void describe(config::Spec& spec, Config& config);
 };

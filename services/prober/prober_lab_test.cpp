@@ -29,6 +29,7 @@
 #include "common/codec/ping_codec.h"
 #include "common/runtime/clock.h"
 #include "common/stream/producer.h"
+#include "services/prober/io/address_text.h"
 #include "services/prober/io/icmp_sockets.h"
 #include "services/prober/io/state_files.h"
 #include "tests/support/child_process.h"
@@ -528,15 +529,20 @@ class Bystander {
   Bystander() : fd_(::socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK, IPPROTO_ICMP)) {}
   ~Bystander() { ::close(fd_); }
 
-  // The next echo reply he overhears, from its ICMP header on.
-  std::vector<uint8_t> overhear() const {
-    std::vector<uint8_t> bytes(256);
+  // The next packet of a type he overhears, whole.
+  std::vector<uint8_t> overhear_packet(uint8_t type) const {
+    std::vector<uint8_t> bytes(70'000);
     ssize_t n = -1;
     wait_until([&] {
       n = ::recv(fd_, bytes.data(), bytes.size(), 0);
-      return n > 28 && bytes[20] == 0;
+      return n > 28 && bytes[20] == type;
     });
-    return {bytes.begin() + 20, bytes.begin() + std::max<ssize_t>(n, 20)};
+    return {bytes.begin(), bytes.begin() + std::max<ssize_t>(n, 20)};
+  }
+  // The next echo reply, from its ICMP header on.
+  std::vector<uint8_t> overhear() const {
+    const auto packet = overhear_packet(0);
+    return {packet.begin() + 20, packet.end()};
   }
   void reply(std::vector<uint8_t> icmp, uint8_t last_byte_of_source) const {
     icmp[2] = icmp[3] = 0;
@@ -562,6 +568,7 @@ TEST(IcmpSocketsOnLoopback, AReplyCountsOnlyWithItsTokenAndFromTheAddressAsked) 
   const Bystander bystander;
   auto sockets = IcmpSockets::open();
   ASSERT_TRUE(sockets) << sockets.error().message;
+  ASSERT_TRUE((*sockets)->configure({}));
   const SlotClock clock(runtime::read_clock());
   Address local{.family = 4};
   local.bytes = {127, 0, 0, 1};
@@ -602,13 +609,155 @@ TEST(IcmpSocketsOnLoopback, AReplyCountsOnlyWithItsTokenAndFromTheAddressAsked) 
   EXPECT_EQ((*sockets)->stats().foreign, 0U);
 }
 
+// Sends one echo; its answer, if it comes.
+struct Sender {
+  std::unique_ptr<IcmpSockets> sockets;
+  SlotClock clock{runtime::read_clock()};
+  std::vector<Sent> sent;
+  std::vector<Answer> answers;
+
+  explicit Sender(const SocketOptions& options) : sockets(std::move(*IcmpSockets::open())) {
+    const auto configured = sockets->configure(options);
+    EXPECT_TRUE(configured) << configured.error().message;
+  }
+  Sent send(const std::string& to, uint32_t check = 5) {
+    const Send one{.check = check, .timeout_ms = 1000, .destination = *parse_address(to)};
+    sent.clear();
+    sockets->send({{one}}, sent);
+    return sent.at(0);
+  }
+  bool answered() {
+    return wait_until([&] {
+      sockets->receive(clock, 100, answers);
+      return !answers.empty();
+    });
+  }
+};
+
+TEST(IcmpSocketsOnLoopback, SourceDscpSizeAndDoNotFragmentAreOnTheWire) {
+  const Bystander bystander;
+  Sender sender(
+      {.source_ipv4 = "127.0.0.9", .dscp = 46, .payload_bytes = 5001, .dont_fragment = true});
+  ASSERT_EQ(sender.send("127.0.0.1").status, SendStatus::kSent);
+  const auto packet = bystander.overhear_packet(8);
+  ASSERT_EQ(packet.size(), 20U + 8 + 5001);
+  EXPECT_EQ(packet[1], 46 << 2);
+  EXPECT_EQ(packet[6] & 0x40, 0x40);
+  EXPECT_EQ(packet[15], 9);  // last byte of the source
+  EXPECT_EQ(internet_checksum(std::span(packet).subspan(20)), 0);
+  ASSERT_TRUE(sender.answered());
+  EXPECT_EQ(sender.answers[0].check, 5U);
+  EXPECT_EQ(sender.sockets->stats().forged + sender.sockets->stats().foreign, 0U);
+}
+
+TEST(IcmpSocketsInTheLab, LargeEchoesAreAnsweredInBothFamilies) {
+  for (const size_t bytes : {size_t{33}, size_t{1472}, size_t{9001}, kPayloadBytesMax}) {
+    for (const std::string& to : {v4(1), v6(1)}) {
+      SCOPED_TRACE(to + " " + std::to_string(bytes));
+      Sender sender({.payload_bytes = bytes});
+      ASSERT_EQ(sender.send(to).status, SendStatus::kSent);
+      EXPECT_TRUE(sender.answered());
+    }
+  }
+}
+
+TEST(IcmpSocketsInTheLab, ATooLongEchoThatMustNotBeFragmentedIsRefusedAsMessageTooLong) {
+  Sender sender({.payload_bytes = 1473, .dont_fragment = true});
+  for (const std::string& to : {v4(1), v6(1)}) {
+    const Sent sent = sender.send(to);
+    EXPECT_EQ(sent.status, SendStatus::kRefused) << to;
+    EXPECT_EQ(sent.error, EMSGSIZE) << to;
+  }
+  Sender fits({.payload_bytes = 1452, .dont_fragment = true});
+  for (const std::string& to : {v4(1), v6(1)}) {
+    EXPECT_EQ(fits.send(to).status, SendStatus::kSent) << to;
+  }
+}
+
+TEST(IcmpSocketsInTheLab, WhatTheRouteForbidsIsRefusedWithTheKernelsReason) {
+  auto ip = [](std::vector<std::string> words) {
+    words.insert(words.begin(), "ip");
+    testing::run_or_throw({.command = words});
+  };
+  const std::map<std::string, int> kinds{
+      {"unreachable", EHOSTUNREACH}, {"prohibit", EACCES}, {"blackhole", EINVAL}};
+  Sender sender({});
+  for (const auto& [kind, error] : kinds) {
+    ip({"route", "add", kind, v4(9001)});
+    ip({"-6", "route", "add", kind, v6(9001)});
+    for (const std::string& to : {v4(9001), v6(9001)}) {
+      const Sent sent = sender.send(to);
+      EXPECT_EQ(sent.status, SendStatus::kRefused) << kind << " " << to;
+      EXPECT_EQ(sent.error, error) << kind << " " << to << ": " << std::strerror(sent.error);
+    }
+    ip({"route", "del", kind, v4(9001)});
+    ip({"-6", "route", "del", kind, v6(9001)});
+    EXPECT_EQ(sender.send(v4(9001)).status, SendStatus::kSent);
+  }
+  EXPECT_EQ(sender.send("203.0.113.1").error, ENETUNREACH);  // no default route in the lab
+  EXPECT_EQ(sender.send("192.0.2.3").error, EACCES);         // a broadcast address
+}
+
+TEST(IcmpSocketsInTheLab, AFamilyThatIsNotAllowedHasNoSocket) {
+  Sender sender({.v6 = false});
+  EXPECT_EQ(sender.send(v6(1)).status, SendStatus::kNoFamily);
+  EXPECT_EQ(sender.send(v4(1)).status, SendStatus::kSent);
+}
+
+TEST(IcmpSocketsInTheLab, OptionsThatCannotBeMetAreRefusedByName) {
+  auto refusal = [](const SocketOptions& options) {
+    const auto configured = (*IcmpSockets::open())->configure(options);
+    return configured ? "" : configured.error().message;
+  };
+  EXPECT_EQ(refusal({.source_ipv4 = "203.0.113.9"}),
+            "prober.source_ipv4 = 203.0.113.9: is no address of this host");
+  EXPECT_EQ(refusal({.source_ipv6 = "2001:db8:77::1"}),
+            "prober.source_ipv6 = 2001:db8:77::1: is no address of this host");
+  EXPECT_EQ(refusal({.source_ipv4 = "eth0"}), "prober.source_ipv4 = eth0: must be an IPv4 address");
+  EXPECT_EQ(refusal({.v6 = false, .source_ipv6 = "::1"}),
+            "prober.source_ipv6 = ::1: there is no IPv6 socket to use it");
+}
+
+TEST(ProberInTheLab, UnreachableNetworksAndForbiddenRoutesAreSendErrorsAndCostNoOtherDevice) {
+  Site site;
+  for (DeviceId id = 1; id <= 300; ++id) {
+    const std::string address = v4(10'000 + static_cast<uint32_t>(id));
+    site.add(id, id % 3 == 0 ? "203.0.113." + std::to_string(id % 256) : address);
+  }
+  site.add(301, "192.0.2.3");  // a broadcast address
+  site.keep_assignment();
+  site.start();
+  ASSERT_TRUE(site.wait_probing()) << site.log();
+  pass(4s);
+  site.stop();
+  for (const auto& [id, of_device] : site.rows()) {
+    SCOPED_TRACE(::testing::Message() << "device " << id);
+    const Row& last = of_device.back();
+    if (id % 3 == 0 || id == 301) {
+      EXPECT_EQ(last.verdict, Verdict::kNotMeasured);
+      EXPECT_EQ(last.reason, Reason::kSendError);
+    } else {
+      EXPECT_EQ(last.verdict, Verdict::kAnswered);
+    }
+    EXPECT_EQ(count(of_device, Verdict::kFailed), 0U);
+  }
+}
+
 TEST(ProberInTheLab, WithoutAnyIcmpSocketSaysSoInOneLineAndExitsTwo) {
   std::ofstream("/proc/sys/net/ipv4/ping_group_range") << "1 0";
   Site site;
   ASSERT_EQ(chmod(site.dir().path().c_str(), 0755), 0);
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(site.dir().path())) {
+    ASSERT_EQ(lchown(entry.path().c_str(), 65534, 65534), 0);
+  }
   site.start({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
               "--inh-caps=-all"});
   EXPECT_EQ(site.prober.wait(), 2) << site.log();
+  const std::string log = site.log();
+  EXPECT_NE(log.find("gema-prober-1: no ICMP socket may be opened (Permission denied): run with "
+                     "CAP_NET_RAW, or let net.ipv4.ping_group_range admit group 65534"),
+            std::string::npos)
+      << log;
 }
 
 // By hand: prober_lab_test --gtest_also_run_disabled_tests --gtest_filter='*Measures*'

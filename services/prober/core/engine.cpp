@@ -135,11 +135,19 @@ void Engine::on_sent(std::span<const Sent> sent) {
       case SendStatus::kSent:
         e.sent_ns = ns(s.at);
         ++stats_.sent;
+        c.busy = 0;
         if (s.ordinal == 0) note_lag(c, s.at);
         arm(s.check);
         break;
       case SendStatus::kBusy:
         ++stats_.busy;
+        if (++c.busy >= kBusyTriesMax) {
+          c.busy = 0;
+          ++stats_.send_errors;
+          resolve(c, e, EchoOutcome::kSendError);
+          advance(s.check, s.at);
+          break;
+        }
         --c.handed;
         e.pending = false;
         --awaiting_;

@@ -98,7 +98,7 @@ struct Send {
 
 enum class SendStatus : uint8_t {
   kSent,
-  kBusy,      // the kernel has no room just now; try again
+  kBusy,      // the kernel has no room just now; tried again, at most kBusyTriesMax times
   kRefused,   // the kernel will not
   kNoFamily,  // there is no socket for this address family
 };
@@ -109,6 +109,7 @@ struct Sent {
   uint8_t ordinal = 0;
   SendStatus status = SendStatus::kSent;
   MonoTime at;
+  int error = 0;  // not sent: the kernel's errno
 };
 
 // A packet that io/ has recognised as an answer to an echo of this process.
@@ -270,6 +271,7 @@ class Engine {
     uint8_t min_replies = 0;
     uint8_t handed = 0;    // echoes given to io
     uint8_t resolved = 0;  // of those, known
+    uint8_t busy = 0;      // times the kernel had no room for the echo in hand
     State state = State::kFree;
     Verdict verdict{};
     Reason reason{};

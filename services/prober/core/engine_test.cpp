@@ -306,8 +306,15 @@ TEST(Engine, EveryReasonHasItsCause) {
        Reason::kTimeout,
        {kSendError, kTimeout, kTimeout},
        4},
-      {"no room in the kernel until it is late",
+      {"no room in the kernel, too often",
        target(1),
+       always({.status = SendStatus::kBusy}),
+       Verdict::kNotMeasured,
+       Reason::kSendError,
+       {kSendError},
+       0},
+      {"no room in the kernel until it is late",
+       target(1, 100),
        always({.status = SendStatus::kBusy}),
        Verdict::kNotMeasured,
        Reason::kLate,
@@ -336,6 +343,25 @@ TEST(Engine, EveryReasonHasItsCause) {
     EXPECT_EQ(o.burst_sent, c.burst_sent);
     EXPECT_EQ(o.burst_answered, c.burst_sent > 0 && c.verdict == Verdict::kAnswered ? 1U : 0U);
     expect_gapless(rig.results[1]);
+  }
+}
+
+TEST(Engine, AnEchoIsTriedAgainWhileTheKernelHasNoRoomAndNoMoreThanSoOften) {
+  for (const int refusals : {kBusyTriesMax - 1, int{kBusyTriesMax}}) {
+    Rig rig;
+    Target two = target(1, 1000, 100, 2, 2);
+    rig.engine.assign({{two}}, 1000);
+    std::map<uint32_t, int> tries;  // by ordinal
+    rig.network = [&](DeviceId, const Send& s, int64_t) {
+      return Rig::Fate{.status = ++tries[s.ordinal] <= refusals ? SendStatus::kBusy
+                                                                : SendStatus::kSent};
+    };
+    rig.run(1900ms);
+    const Outcome& o = rig.results[1].front();
+    const bool sent = refusals < kBusyTriesMax;
+    EXPECT_EQ(o.verdict, sent ? Verdict::kAnswered : Verdict::kNotMeasured);
+    EXPECT_EQ(o.reason, sent ? Reason::kNone : Reason::kSendError) << to_string(o.reason);
+    EXPECT_EQ(o.echoes.size(), 2U);
   }
 }
 

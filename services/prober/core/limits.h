@@ -45,6 +45,9 @@ inline constexpr int64_t kLateMsMax = 2000;
 inline constexpr Duration kExpiryGrace = 10ms;
 // A request that the kernel has no room for is tried again after this.
 inline constexpr Duration kBusyRetry = 2ms;
+// So often in a row; then the echo is a send error. 100 ms: what a 1,000 packet queue takes to
+// drain at 10 Mbit/s.
+inline constexpr uint8_t kBusyTriesMax = 50;
 
 // --- a turn of the loop ---
 // Sends in one system call. 16 already cost what 64 do (performance reference), and the time stamp

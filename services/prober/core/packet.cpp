@@ -102,16 +102,21 @@ Packet error_v6(PacketKind kind, std::span<const uint8_t> quoted, const ParseOpt
 
 }  // namespace
 
-uint16_t internet_checksum(std::span<const uint8_t> bytes) {
+uint32_t checksum_sum(std::span<const uint8_t> bytes) {
   uint32_t sum = 0;
   for (size_t i = 0; i + 1 < bytes.size(); i += 2) sum += get16(bytes, i);
   if (bytes.size() % 2 != 0) sum += static_cast<uint32_t>(bytes.back() << 8);
+  return sum;
+}
+
+uint16_t internet_checksum(std::span<const uint8_t> bytes, uint32_t sum) {
+  sum += checksum_sum(bytes);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
   return static_cast<uint16_t>(~sum);
 }
 
 void write_echo(Family family, uint16_t identifier, const EchoPayload& payload,
-                std::span<uint8_t, kEchoBytes> out) {
+                std::span<uint8_t, kEchoBytes> out, uint32_t tail_sum) {
   out[0] = family == Family::kV4 ? kV4EchoRequest : kV6EchoRequest;
   out[1] = 0;
   put16(out, 2, 0);
@@ -119,7 +124,7 @@ void write_echo(Family family, uint16_t identifier, const EchoPayload& payload,
   put16(out, 6, static_cast<uint16_t>(payload.check));
   write_payload(payload, out.subspan(kIcmpHeaderBytes));
   put_little(out, kIcmpHeaderBytes + kTokenOffset, payload.token, 8);
-  if (family == Family::kV4) put16(out, 2, internet_checksum(out));
+  if (family == Family::kV4) put16(out, 2, internet_checksum(out, tail_sum));
 }
 
 void token_input(const EchoPayload& payload, const Address& destination,

@@ -8,6 +8,7 @@
 // An echo request is 8 bytes of ICMP header and a payload of 32:
 //   check u32 | generation u32 | ordinal u8, burst u8, 0 u16 | timeout_ms u32 | sent u64 | token
 //   u64
+// A larger payload, if configured, follows as a tail that is the same in all; nothing reads it.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +21,8 @@ namespace gema::prober {
 
 inline constexpr size_t kIcmpHeaderBytes = 8;
 inline constexpr size_t kPayloadBytes = 32;
+// What IPv4's length field leaves; IPv6 would allow 20 more.
+inline constexpr size_t kPayloadBytesMax = 65'535 - 20 - kIcmpHeaderBytes;
 inline constexpr size_t kEchoBytes = kIcmpHeaderBytes + kPayloadBytes;
 inline constexpr size_t kTokenOffset = 24;  // in the payload
 // What the token is a hash of: the payload before it, then family, scope and address.
@@ -40,9 +43,10 @@ struct EchoPayload {
 enum class Family : uint8_t { kV4, kV6 };
 
 // Writes an echo request. `identifier` is the prober's; the check's upper four bits go into it.
-// IPv4 gets its checksum, IPv6 leaves it to the kernel.
+// IPv4 gets its checksum, IPv6 leaves it to the kernel. `tail_sum`: checksum_sum() of what the
+// caller sends behind `out`.
 void write_echo(Family family, uint16_t identifier, const EchoPayload& payload,
-                std::span<uint8_t, kEchoBytes> out);
+                std::span<uint8_t, kEchoBytes> out, uint32_t tail_sum = 0);
 
 // The bytes that the token authenticates.
 void token_input(const EchoPayload& payload, const Address& destination,
@@ -76,7 +80,9 @@ Packet parse_v6(std::span<const uint8_t> bytes, const ParseOptions& options);
 // An echo request of ours as an error queue gives it back (datagram sockets): no IP header.
 Packet parse_quoted(Family family, std::span<const uint8_t> bytes, const ParseOptions& options);
 
-// RFC 1071, over an even or odd number of bytes.
-uint16_t internet_checksum(std::span<const uint8_t> bytes);
+// RFC 1071, over an even or odd number of bytes. `sum`: checksum_sum() of more bytes.
+uint16_t internet_checksum(std::span<const uint8_t> bytes, uint32_t sum = 0);
+// Not folded and not inverted. Requires: no more bytes than an IP packet has.
+uint32_t checksum_sum(std::span<const uint8_t> bytes);
 
 }  // namespace gema::prober

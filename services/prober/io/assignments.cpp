@@ -6,6 +6,7 @@
 
 #include "common/observability/log.h"
 #include "services/prober/core/limits.h"
+#include "services/prober/io/address_text.h"
 
 namespace gema::prober {
 namespace {

@@ -17,6 +17,7 @@
 #include <ctime>
 
 #include "common/base/assert.h"
+#include "services/prober/io/address_text.h"
 
 namespace gema::prober {
 namespace {
@@ -141,7 +142,7 @@ bool passing(int error) {
 struct IcmpSockets::Buffers {
   std::array<std::array<uint8_t, kEchoBytes>, kSendBatch> request;
   std::array<sockaddr_storage, kSendBatch> to;
-  std::array<iovec, kSendBatch> send_iov;
+  std::array<std::array<iovec, 2>, kSendBatch> send_iov;
   std::array<mmsghdr, kSendBatch> send;
 
   std::array<std::array<uint8_t, kPacketBytes>, kReceiveBatch> packet;
@@ -207,19 +208,10 @@ Result<void> IcmpSockets::open_family(Socket& s, Family family) {
     while (::recv(s.fd, scratch, sizeof scratch, MSG_DONTWAIT) >= 0) {
     }
   } else {
-    // The kernel's identifier is the port it binds; errors come by the error queue.
-    sockaddr_storage any{};
-    any.ss_family = static_cast<sa_family_t>(domain);
-    socklen_t length =
-        family == Family::kV4 ? socklen_t{sizeof(sockaddr_in)} : socklen_t{sizeof(sockaddr_in6)};
-    good = good && ::bind(s.fd, reinterpret_cast<sockaddr*>(&any), length) == 0 &&
-           ::getsockname(s.fd, reinterpret_cast<sockaddr*>(&any), &length) == 0 &&
-           (family == Family::kV4 ? set_option(s.fd, SOL_IP, IP_RECVERR, on)
-                                  : set_option(s.fd, SOL_IPV6, IPV6_RECVERR, on));
+    // Errors come by the error queue. The identifier is the port that configure() binds.
+    good = good && (family == Family::kV4 ? set_option(s.fd, SOL_IP, IP_RECVERR, on)
+                                          : set_option(s.fd, SOL_IPV6, IPV6_RECVERR, on));
     s.parse.mask = 0xffff;
-    s.parse.identifier =
-        ntohs(family == Family::kV4 ? reinterpret_cast<sockaddr_in*>(&any)->sin_port
-                                    : reinterpret_cast<sockaddr_in6*>(&any)->sin6_port);
   }
   if (good) return {};
   const Error error{Errc::kPermanent,
@@ -227,6 +219,87 @@ Result<void> IcmpSockets::open_family(Socket& s, Family family) {
   ::close(s.fd);
   s.fd = -1;
   return error;
+}
+
+Result<void> IcmpSockets::configure(const SocketOptions& options) {
+  for (Socket* s : {&v4_, &v6_}) {
+    const bool v4 = s->family == Family::kV4;
+    const std::string& source = v4 ? options.source_ipv4 : options.source_ipv6;
+    if (!(v4 ? options.v4 : options.v6) && s->fd >= 0) {
+      ::close(s->fd);
+      s->fd = -1;
+    }
+    if (s->fd < 0 && !source.empty()) {
+      return Error{Errc::kPermanent,
+                   fmt::format("prober.source_ipv{0} = {1}: there is no IPv{0} socket to use it",
+                               v4 ? 4 : 6, source)};
+    }
+    if (s->fd < 0) continue;
+    if (auto bound = bind_family(*s, source); !bound) return bound;
+    if (auto marked = mark_family(*s, options); !marked) return marked;
+  }
+  if (v4_.fd < 0 && v6_.fd < 0) {
+    return Error{Errc::kPermanent,
+                 fmt::format("prober.address_family allows only {}, for which no ICMP socket may "
+                             "be opened",
+                             options.v4 ? "IPv4" : "IPv6")};
+  }
+  GEMA_ASSERT(options.payload_bytes >= kPayloadBytes && options.payload_bytes <= kPayloadBytesMax);
+  tail_.resize(options.payload_bytes - kPayloadBytes);
+  randombytes_buf(tail_.data(), tail_.size());
+  tail_sum_ = checksum_sum(tail_);
+  return {};
+}
+
+// A datagram socket is always bound: the kernel's port is our identifier.
+Result<void> IcmpSockets::bind_family(Socket& s, const std::string& source) {
+  if (source.empty() && s.raw) return {};
+  const bool v4 = s.family == Family::kV4;
+  const char* key = v4 ? "source_ipv4" : "source_ipv6";
+  sockaddr_storage name{};
+  name.ss_family = static_cast<sa_family_t>(v4 ? AF_INET : AF_INET6);
+  socklen_t length = v4 ? socklen_t{sizeof(sockaddr_in)} : socklen_t{sizeof(sockaddr_in6)};
+  if (!source.empty()) {
+    const auto address = parse_address(source);
+    if (!address || address->family != (v4 ? 4 : 6)) {
+      return Error{Errc::kBadInput, fmt::format("prober.{} = {}: must be an IPv{} address", key,
+                                                source, v4 ? 4 : 6)};
+    }
+    length = to_sockaddr(*address, name);
+  }
+  if (::bind(s.fd, reinterpret_cast<sockaddr*>(&name), length) != 0) {
+    return Error{
+        Errc::kPermanent,
+        errno == EADDRNOTAVAIL
+            ? fmt::format("prober.{} = {}: is no address of this host", key, source)
+            : fmt::format("prober.{} = {}: cannot be used: {}", key, source, std::strerror(errno))};
+  }
+  if (s.raw) return {};
+  if (::getsockname(s.fd, reinterpret_cast<sockaddr*>(&name), &length) != 0) {
+    return Error{Errc::kPermanent,
+                 fmt::format("an ICMP socket has no identifier: {}", std::strerror(errno))};
+  }
+  s.parse.identifier = ntohs(v4 ? reinterpret_cast<sockaddr_in*>(&name)->sin_port
+                                : reinterpret_cast<sockaddr_in6*>(&name)->sin6_port);
+  return {};
+}
+
+Result<void> IcmpSockets::mark_family(Socket& s, const SocketOptions& options) {
+  const bool v4 = s.family == Family::kV4;
+  const int traffic_class = options.dscp << 2;
+  if (options.dscp != 0 && !(v4 ? set_option(s.fd, SOL_IP, IP_TOS, traffic_class)
+                                : set_option(s.fd, SOL_IPV6, IPV6_TCLASS, traffic_class))) {
+    return Error{Errc::kPermanent, fmt::format("prober.dscp = {}: the kernel refuses it: {}",
+                                               options.dscp, std::strerror(errno))};
+  }
+  if (!options.dont_fragment) return {};
+  const int on = 1;
+  const bool set = v4 ? set_option(s.fd, SOL_IP, IP_MTU_DISCOVER, int{IP_PMTUDISC_DO})
+                      : set_option(s.fd, SOL_IPV6, IPV6_MTU_DISCOVER, int{IPV6_PMTUDISC_DO}) &&
+                            set_option(s.fd, SOL_IPV6, IPV6_DONTFRAG, on);
+  if (set) return {};
+  return Error{Errc::kPermanent, fmt::format("prober.dont_fragment: the kernel refuses it: {}",
+                                             std::strerror(errno))};
 }
 
 uint32_t IcmpSockets::checks_max() const {
@@ -277,12 +350,12 @@ void IcmpSockets::send_family(Socket& s, std::span<const Send> sends, std::vecto
 void IcmpSockets::send_batch(Socket& s, std::span<const Send* const> batch,
                              std::vector<Sent>& sent) {
   Buffers& b = *buffers_;
-  auto fate = [&](size_t i, SendStatus status, MonoTime at) {
-    sent.push_back({batch[i]->check, batch[i]->generation, batch[i]->ordinal, status, at});
+  auto fate = [&](size_t i, SendStatus status, MonoTime at, int error = 0) {
+    sent.push_back({batch[i]->check, batch[i]->generation, batch[i]->ordinal, status, at, error});
   };
   MonoTime before = read_mono();
   if (s.fd < 0) {
-    for (size_t i = 0; i < batch.size(); ++i) fate(i, SendStatus::kNoFamily, before);
+    for (size_t i = 0; i < batch.size(); ++i) fate(i, SendStatus::kNoFamily, before, EAFNOSUPPORT);
     return;
   }
   for (size_t i = 0; i < batch.size(); ++i) {
@@ -294,13 +367,15 @@ void IcmpSockets::send_batch(Socket& s, std::span<const Send* const> batch,
                         .timeout_ms = send.timeout_ms,
                         .sent_ns = static_cast<uint64_t>(before.time_since_epoch().count())};
     payload.token = token_of(payload, send.destination);
-    write_echo(s.family, s.parse.mask == 0xffff ? 0 : s.parse.identifier, payload, b.request[i]);
-    b.send_iov[i] = {b.request[i].data(), kEchoBytes};
+    write_echo(s.family, s.parse.mask == 0xffff ? 0 : s.parse.identifier, payload, b.request[i],
+               tail_sum_);
+    b.send_iov[i][0] = {b.request[i].data(), kEchoBytes};
+    b.send_iov[i][1] = {tail_.data(), tail_.size()};
     msghdr& header = b.send[i].msg_hdr;
     header.msg_name = &b.to[i];
     header.msg_namelen = to_sockaddr(send.destination, b.to[i]);
-    header.msg_iov = &b.send_iov[i];
-    header.msg_iovlen = 1;
+    header.msg_iov = b.send_iov[i].data();
+    header.msg_iovlen = tail_.empty() ? 1 : 2;
   }
   bool again =
       !s.raw;  // a datagram socket reports an earlier echo's error once, instead of sending
@@ -327,9 +402,9 @@ void IcmpSockets::send_batch(Socket& s, std::span<const Send* const> batch,
     }
     stats_.last_send_errno = error;
     if (passing(error)) {
-      for (; done < batch.size(); ++done) fate(done, SendStatus::kBusy, after);
+      for (; done < batch.size(); ++done) fate(done, SendStatus::kBusy, after, error);
     } else {
-      fate(done++, SendStatus::kRefused, after);
+      fate(done++, SendStatus::kRefused, after, error);
     }
     again = !s.raw;
   }

@@ -30,10 +30,20 @@ struct SocketStats {
   int last_send_errno = 0;
 };
 
+struct SocketOptions {
+  bool v4 = true, v6 = true;             // the families that may be used
+  std::string source_ipv4, source_ipv6;  // empty: the kernel's choice
+  uint8_t dscp = 0;
+  size_t payload_bytes = kPayloadBytes;
+  bool dont_fragment = false;
+};
+
 class IcmpSockets {
  public:
   // Opens what this process may. Fails with one sentence when neither kind is allowed.
   static Result<std::unique_ptr<IcmpSockets>> open();
+  // Once, before the first send; needs no privilege. Fails with one sentence that names the key.
+  Result<void> configure(const SocketOptions& options);
   ~IcmpSockets();
   IcmpSockets(const IcmpSockets&) = delete;
   IcmpSockets& operator=(const IcmpSockets&) = delete;
@@ -62,6 +72,8 @@ class IcmpSockets {
 
   IcmpSockets();
   Result<void> open_family(Socket& socket, Family family);
+  Result<void> bind_family(Socket& socket, const std::string& source);
+  Result<void> mark_family(Socket& socket, const SocketOptions& options);
   void send_family(Socket& socket, std::span<const Send> sends, std::vector<Sent>& sent);
   void send_batch(Socket& socket, std::span<const Send* const> batch, std::vector<Sent>& sent);
   size_t receive_batch(Socket& socket, const SlotClock& clock, std::vector<Answer>& answers);
@@ -74,6 +86,8 @@ class IcmpSockets {
   uint16_t identifier_ = 0;
   std::array<uint8_t, 16> key_{};
   std::unique_ptr<Buffers> buffers_;
+  std::vector<uint8_t> tail_;  // what every payload has beyond its first bytes
+  uint32_t tail_sum_ = 0;
   SocketStats stats_;
 };
 

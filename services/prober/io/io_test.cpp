@@ -5,6 +5,7 @@
 
 #include "common/codec/ping_codec.h"
 #include "common/runtime/clock.h"
+#include "services/prober/io/address_text.h"
 #include "services/prober/io/assignments.h"
 #include "services/prober/io/spooler.h"
 #include "services/prober/io/state_files.h"
@@ -64,7 +65,11 @@ TEST(ParseAddress, KnowsAddressesFromNames) {
   EXPECT_EQ(parse_address("192.0.2.1")->family, 4);
   EXPECT_EQ(parse_address("2001:db8::1")->family, 6);
   EXPECT_GT(parse_address("fe80::1%lo")->scope, 0U);
-  for (const char* name : {"", "example.org", "192.0.2", "192.0.2.256", "2001:db8::zz", "1"}) {
+  for (const char* text : {"192.0.2.1", "2001:db8::1", "fe80::1%1"}) {
+    EXPECT_EQ(to_text(*parse_address(text)), text);
+  }
+  for (const char* name : {"", "example.org", "192.0.2", "192.0.2.256", "2001:db8::zz", "1",
+                           "fe80::1%", "fe80::1%nosuch", "%lo"}) {
     EXPECT_FALSE(parse_address(name)) << name;
   }
 }

@@ -45,20 +45,6 @@ std::optional<Address> look_up(const std::string& name, int flags, bool v4, bool
 
 }  // namespace
 
-std::optional<Address> parse_address(const std::string& text) {
-  Address address;
-  if (inet_pton(AF_INET, text.c_str(), address.bytes.data()) == 1) {
-    address.family = 4;
-    return address;
-  }
-  if (inet_pton(AF_INET6, text.c_str(), address.bytes.data()) == 1) {
-    address.family = 6;
-    return address;
-  }
-  if (text.find(':') == std::string::npos) return std::nullopt;
-  return look_up(text, AI_NUMERICHOST, false, true);  // with a scope
-}
-
 Resolver::Resolver(bool v4, bool v6)
     : worker_("resolver", kNamesWaitingMax, [v4, v6](std::string name) {
         auto address = look_up(name, AI_ADDRCONFIG, v4, v6);

@@ -14,9 +14,6 @@
 
 namespace gema::prober {
 
-// "192.0.2.1", "2001:db8::1", "fe80::1%eth0"; nullopt for anything else: a name.
-std::optional<Address> parse_address(const std::string& text);
-
 struct Resolved {
   DeviceId device = 0;
   Address address;
