@@ -353,8 +353,8 @@ TEST(Engine, AnEchoIsTriedAgainWhileTheKernelHasNoRoomAndNoMoreThanSoOften) {
     rig.engine.assign({{two}}, 1000);
     std::map<uint32_t, int> tries;  // by ordinal
     rig.network = [&](DeviceId, const Send& s, int64_t) {
-      return Rig::Fate{.status = ++tries[s.ordinal] <= refusals ? SendStatus::kBusy
-                                                                : SendStatus::kSent};
+      return Rig::Fate{.status =
+                           ++tries[s.ordinal] <= refusals ? SendStatus::kBusy : SendStatus::kSent};
     };
     rig.run(1900ms);
     const Outcome& o = rig.results[1].front();
