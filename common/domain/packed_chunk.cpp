@@ -2,157 +2,34 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <limits>
 
 #include "common/base/assert.h"
-#include "common/base/crc32c.h"
 #include "common/domain/chunk.h"
+#include "common/domain/packing.h"
 
 namespace gema {
 namespace {
+
+using packing::BitWriter;
+using packing::Input;
+using packing::put_varint;
+using packing::unzigzag;
+using packing::zigzag;
 
 constexpr uint8_t kVersion = 1;
 constexpr uint8_t kFillersImplied = 1;  // flag
 
 constexpr size_t kBlock = 128;
 constexpr uint8_t kAllEqual = 255;  // instead of the Rice parameter: every value is the base
-constexpr uint32_t kRiceMax = 30;
-// A quotient of this many ones says that the distance follows as it is: a spike costs 57 bits, and
-// its block stays as dense as it was.
-constexpr uint32_t kEscape = 24;
-constexpr uint32_t kDistanceBits = 33;  // zigzag of the difference of two int32
-
-// 0, -1, 1, -2, ... -> 0, 1, 2, 3, ...
-uint64_t zigzag(int64_t value) {
-  return static_cast<uint64_t>(value) << 1 ^ static_cast<uint64_t>(value >> 63);
-}
-int64_t unzigzag(uint64_t value) {
-  return static_cast<int64_t>(value >> 1) ^ -static_cast<int64_t>(value & 1);
-}
-
-// --- bytes and bits -----------------------------------------------------------------------------
-
-void put_varint(uint64_t value, std::string& out) {
-  for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
-  out.push_back(static_cast<char>(value));
-}
-
-// Bits are written from the lowest of each byte upwards.
-class BitWriter {
- public:
-  explicit BitWriter(std::string& out) : out_(out) {}
-  // Requires: count <= 33, value < 2^count.
-  void put(uint64_t value, uint32_t count) {
-    word_ |= value << used_;
-    used_ += count;
-    for (; used_ >= 8; used_ -= 8, word_ >>= 8) out_.push_back(static_cast<char>(word_));
-  }
-  void end() {
-    if (used_ > 0) out_.push_back(static_cast<char>(word_));
-    word_ = 0;
-    used_ = 0;
-  }
-
- private:
-  std::string& out_;
-  uint64_t word_ = 0;
-  uint32_t used_ = 0;
-};
-
-// Reads what is there and remembers whether it wanted more.
-class Input {
- public:
-  explicit Input(std::string_view bytes) : rest_(bytes) {}
-
-  uint8_t byte() {
-    if (rest_.empty()) return static_cast<uint8_t>(fail());
-    const auto value = static_cast<uint8_t>(rest_.front());
-    rest_.remove_prefix(1);
-    return value;
-  }
-  uint64_t varint() {
-    uint64_t value = 0;
-    for (uint32_t shift = 0; shift < 64; shift += 7) {
-      const uint8_t b = byte();
-      value |= static_cast<uint64_t>(b & 0x7f) << shift;
-      if (b < 0x80) return value;
-    }
-    return fail();
-  }
-  // At most `most`; more is a failure, so that no count can ask for memory that it has no use for.
-  size_t count(size_t most) {
-    const uint64_t value = varint();
-    return value <= most ? static_cast<size_t>(value) : fail();
-  }
-  int64_t signed_varint() { return unzigzag(varint()); }
-
-  // Requires: count <= 33.
-  uint64_t bits(uint32_t count) {
-    fill(count);
-    const uint64_t value = word_ & ((uint64_t{1} << count) - 1);
-    drop(count);
-    return value;
-  }
-  // Ones before a zero, which is taken too; kEscape ones have no zero behind them.
-  uint32_t ones() {
-    fill(kEscape + 1);
-    const auto ones = static_cast<uint32_t>(std::countr_one(word_));
-    if (ones >= kEscape) {
-      drop(kEscape);
-      return kEscape;
-    }
-    drop(ones + 1);
-    return ones;
-  }
-  // What was looked at beyond the last bit goes back; the next section begins at a whole byte.
-  void end_bits() {
-    rest_ = {rest_.data() - held_ / 8, rest_.size() + held_ / 8};
-    word_ = 0;
-    held_ = 0;
-  }
-
-  bool failed() const { return failed_; }
-  bool at_end() const { return rest_.empty() && held_ == 0; }
-
- private:
-  uint64_t fail() {
-    failed_ = true;
-    rest_ = {};
-    word_ = 0;
-    held_ = 0;
-    return 0;
-  }
-  void fill(uint32_t count) {
-    while (held_ < count && !rest_.empty()) {
-      word_ |= static_cast<uint64_t>(static_cast<uint8_t>(rest_.front())) << held_;
-      held_ += 8;
-      rest_.remove_prefix(1);
-    }
-  }
-  void drop(uint32_t count) {
-    if (count > held_) {
-      fail();
-      return;
-    }
-    word_ >>= count;
-    held_ -= count;
-  }
-
-  std::string_view rest_;
-  uint64_t word_ = 0;
-  uint32_t held_ = 0;
-  bool failed_ = false;
-};
+constexpr uint32_t kRiceMax = packing::kRiceMax;
 
 // --- round trip times ---------------------------------------------------------------------------
 
 // Bits that the block takes with this parameter.
 uint64_t rice_bits(std::span<const uint64_t> distances, uint32_t k) {
   uint64_t bits = 0;
-  for (const uint64_t d : distances) {
-    bits += d >> k < kEscape ? (d >> k) + 1 + k : kEscape + kDistanceBits;
-  }
+  for (const uint64_t d : distances) bits += packing::rice_bits(d, k);
   return bits;
 }
 
@@ -204,16 +81,7 @@ void put_block(std::span<const int32_t> values, int32_t& base, std::string& out)
   const uint32_t k = best_rice(distances);
   out.push_back(static_cast<char>(k));
   BitWriter bits(out);
-  for (const uint64_t d : distances) {
-    if (d >> k < kEscape) {
-      const auto quotient = static_cast<uint32_t>(d >> k);
-      bits.put((uint64_t{1} << quotient) - 1, quotient + 1);
-      bits.put(d & ((uint64_t{1} << k) - 1), k);
-    } else {
-      bits.put((uint64_t{1} << kEscape) - 1, kEscape);
-      bits.put(d, kDistanceBits);
-    }
-  }
+  for (const uint64_t d : distances) bits.put_rice(d, k);
   bits.end();
 }
 
@@ -229,11 +97,7 @@ bool take_block(Input& in, std::span<int32_t> values, int32_t& base) {
   }
   if (k > kRiceMax) return false;
   for (int32_t& value : values) {
-    const uint32_t quotient = in.ones();
-    const uint64_t distance = quotient == kEscape
-                                  ? in.bits(kDistanceBits)
-                                  : static_cast<uint64_t>(quotient) << k | in.bits(k);
-    const int64_t v = center + unzigzag(distance);
+    const int64_t v = center + unzigzag(in.rice(k));
     if (v < 0 || v > std::numeric_limits<int32_t>::max()) return false;
     value = static_cast<int32_t>(v);
   }
@@ -307,8 +171,7 @@ std::string pack_chunk(uint32_t echoes, std::span<const int32_t> samples,
   }
   put_varint(extra.size(), out);
   for (const int32_t v : extra) put_varint(zigzag(v), out);
-  const uint32_t crc = crc32c(out);
-  for (uint32_t shift = 0; shift < 32; shift += 8) out.push_back(static_cast<char>(crc >> shift));
+  packing::put_checksum(out);
   return out;
 }
 
@@ -348,14 +211,9 @@ bool merge(std::span<const CodeRun> runs, std::span<const int32_t> values, bool 
 }
 
 Result<void> unpack(std::string_view bytes, ChunkArrays& out) {
-  if (bytes.size() < 5) return bad("cut short");
+  if (bytes.empty()) return bad("no bytes");
   if (static_cast<uint8_t>(bytes[0]) != kVersion) return bad("unknown version");
-  uint32_t crc = 0;
-  for (size_t i = 0; i < 4; ++i) {
-    crc |= static_cast<uint32_t>(static_cast<uint8_t>(bytes[bytes.size() - 4 + i])) << (8 * i);
-  }
-  bytes.remove_suffix(4);
-  if (crc32c(bytes) != crc) return bad("wrong checksum");
+  if (!packing::take_checksum(bytes)) return bad("wrong checksum");
   Input in(bytes.substr(1));
   const uint8_t flags = in.byte();
   if (flags > kFillersImplied) return bad("unknown flag");
