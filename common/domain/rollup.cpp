@@ -1,0 +1,264 @@
+#include "common/domain/rollup.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "common/base/assert.h"
+#include "common/domain/packing.h"
+
+namespace gema {
+namespace {
+
+using packing::Input;
+using packing::put_varint;
+
+constexpr uint8_t kVersion = 1;
+
+Error bad(const char* rule) {
+  return Error{Errc::kBadInput, std::string("rollups: ") + rule};
+}
+
+size_t number(Verdict verdict) {
+  return static_cast<size_t>(verdict);
+}
+
+// 128 bits, seven a byte.
+void put_wide(Uint128 value, std::string& out) {
+  for (; value >= 0x80; value >>= 7) {
+    out.push_back(static_cast<char>(static_cast<uint8_t>(value) | 0x80));
+  }
+  out.push_back(static_cast<char>(value));
+}
+
+Uint128 take_wide(Input& in) {
+  Uint128 value = 0;
+  for (uint32_t shift = 0; shift < 126; shift += 7) {
+    const uint8_t b = in.byte();
+    value |= static_cast<Uint128>(b & 0x7f) << shift;
+    if (b < 0x80) break;
+  }
+  return value;
+}
+
+// Counts that are mostly zero: how many are not, then place (as gap) and count of each.
+template <size_t N>
+void put_counts(const std::array<uint64_t, N>& counts, std::string& out) {
+  put_varint(static_cast<uint64_t>(
+                 std::count_if(counts.begin(), counts.end(), [](uint64_t n) { return n != 0; })),
+             out);
+  size_t next = 0;
+  for (size_t i = 0; i < N; ++i) {
+    if (counts[i] == 0) continue;
+    put_varint(i - next, out);
+    put_varint(counts[i], out);
+    next = i + 1;
+  }
+}
+
+template <size_t N>
+bool take_counts(Input& in, std::array<uint64_t, N>& counts) {
+  size_t next = 0;
+  for (size_t left = in.count(N); left > 0; --left) {
+    next += in.count(N);
+    if (next >= N) return false;
+    counts[next++] = in.varint();
+  }
+  return !in.failed();
+}
+
+// Squares that equal values would have: what is really there is never less (Cauchy and Schwarz),
+// and the difference is small.
+Uint128 least_squares(uint64_t sum, uint64_t count) {
+  return static_cast<Uint128>(sum) * sum / count;
+}
+
+void put_rtts(const Rollup& r, std::string& out) {
+  const uint64_t n = r.answered_echoes();
+  if (n == 0) return;
+  put_varint(r.rtt_min_us, out);
+  put_varint(r.rtt_max_us - r.rtt_min_us, out);
+  put_varint(r.rtt_sum_us - n * r.rtt_min_us, out);
+  put_wide(r.rtt_squares_us - least_squares(r.rtt_sum_us, n), out);
+  put_varint(r.jitter_count, out);
+  if (r.jitter_count > 0) put_varint(r.jitter_sum_us, out);
+  r.sketch.pack(out);
+}
+
+Result<void> take_rtts(std::string_view& bytes, Rollup& r) {
+  const uint64_t n = r.answered_echoes();
+  if (n == 0) return {};
+  Input in(bytes);
+  const uint64_t least = in.varint();
+  const uint64_t most = least + in.varint();
+  if (least > UINT32_MAX || most > UINT32_MAX) return bad("a round trip time out of range");
+  r.rtt_min_us = static_cast<uint32_t>(least);
+  r.rtt_max_us = static_cast<uint32_t>(most);
+  r.rtt_sum_us = in.varint() + n * least;
+  r.rtt_squares_us = take_wide(in) + least_squares(r.rtt_sum_us, n);
+  r.jitter_count = in.varint();
+  if (r.jitter_count > 0) r.jitter_sum_us = in.varint();
+  if (in.failed()) return bad("cut short");
+  bytes = in.rest();
+  auto sketch = QuantileSketch::unpack(bytes);
+  if (!sketch) return sketch.error();
+  r.sketch = std::move(*sketch);
+  return {};
+}
+
+}  // namespace
+
+uint64_t Rollup::answered_echoes() const {
+  return outcomes[static_cast<size_t>(EchoOutcome::kReply)] + burst_answered;
+}
+
+uint64_t Rollup::sent_echoes() const {
+  uint64_t sent = burst_sent;
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    const auto outcome = static_cast<EchoOutcome>(i);
+    if (outcome != EchoOutcome::kNotSent && outcome != EchoOutcome::kSendError) sent += outcomes[i];
+  }
+  return sent;
+}
+
+double Rollup::mean_us() const {
+  const uint64_t n = answered_echoes();
+  return n == 0 ? 0 : static_cast<double>(rtt_sum_us) / static_cast<double>(n);
+}
+
+double Rollup::deviation_us() const {
+  const uint64_t n = answered_echoes();
+  if (n == 0) return 0;
+  // In integers up to here: the difference of two large numbers that are nearly equal.
+  const Uint128 spread =
+      static_cast<Uint128>(n) * rtt_squares_us - static_cast<Uint128>(rtt_sum_us) * rtt_sum_us;
+  return std::sqrt(static_cast<double>(spread)) / static_cast<double>(n);
+}
+
+double Rollup::jitter_us() const {
+  return jitter_count == 0 ? 0
+                           : static_cast<double>(jitter_sum_us) / static_cast<double>(jitter_count);
+}
+
+void Rollup::merge(const Rollup& other) {
+  auto add = [](auto& to, const auto& from) {
+    for (size_t i = 0; i < to.size(); ++i) to[i] += from[i];
+  };
+  if (other.answered_echoes() > 0) {
+    rtt_min_us = answered_echoes() == 0 ? other.rtt_min_us : std::min(rtt_min_us, other.rtt_min_us);
+    rtt_max_us = std::max(rtt_max_us, other.rtt_max_us);
+  }
+  add(verdicts, other.verdicts);
+  add(reasons, other.reasons);
+  add(outcomes, other.outcomes);
+  burst_sent += other.burst_sent;
+  burst_answered += other.burst_answered;
+  rtt_sum_us += other.rtt_sum_us;
+  rtt_squares_us += other.rtt_squares_us;
+  jitter_sum_us += other.jitter_sum_us;
+  jitter_count += other.jitter_count;
+  sketch.merge(other.sketch);
+}
+
+// --- building -----------------------------------------------------------------------------------
+
+RollupBuilder::RollupBuilder(int64_t start_ms, int64_t period_ms, size_t periods)
+    : start_ms_(start_ms), period_ms_(period_ms), rollups_(periods) {
+  GEMA_ASSERT(period_ms > 0);
+}
+
+void RollupBuilder::add_rtt(Rollup& r, uint32_t rtt_us) {
+  r.rtt_min_us = answered_.empty() ? rtt_us : std::min(r.rtt_min_us, rtt_us);
+  r.rtt_max_us = std::max(r.rtt_max_us, rtt_us);
+  r.rtt_sum_us += rtt_us;
+  r.rtt_squares_us += static_cast<Uint128>(rtt_us) * rtt_us;
+  answered_.push_back(rtt_us);
+}
+
+void RollupBuilder::close() {
+  if (open_ < rollups_.size()) rollups_[open_].sketch.add_all(answered_);
+  answered_.clear();
+  has_last_ = false;
+}
+
+void RollupBuilder::add(int64_t due_ms, const ResultView& result) {
+  if (due_ms < start_ms_) return;
+  const auto period = static_cast<size_t>((due_ms - start_ms_) / period_ms_);
+  if (period >= rollups_.size()) return;
+  GEMA_ASSERT(period >= open_);
+  if (period != open_) close();
+  open_ = period;
+  Rollup& r = rollups_[period];
+  ++r.verdicts[number(result.verdict)];
+  ++r.reasons[static_cast<size_t>(result.reason)];
+  for (size_t e = 0; e < result.outcomes.size(); ++e) {
+    ++r.outcomes[static_cast<size_t>(result.outcomes[e])];
+    if (result.outcomes[e] != EchoOutcome::kReply) continue;
+    const uint32_t rtt_us = result.rtt_us[e];
+    add_rtt(r, rtt_us);
+    if (has_last_) {
+      r.jitter_sum_us += std::max(rtt_us, last_rtt_us_) - std::min(rtt_us, last_rtt_us_);
+      ++r.jitter_count;
+    }
+    last_rtt_us_ = rtt_us;
+    has_last_ = true;
+  }
+  r.burst_sent += result.burst_sent;
+  r.burst_answered += result.burst_rtt_us.size();
+  for (const uint32_t rtt_us : result.burst_rtt_us) add_rtt(r, rtt_us);
+}
+
+std::vector<Rollup> RollupBuilder::take() {
+  close();
+  open_ = 0;
+  std::vector<Rollup> rollups(rollups_.size());
+  rollups.swap(rollups_);
+  return rollups;
+}
+
+// --- bytes --------------------------------------------------------------------------------------
+
+std::string pack_rollups(std::span<const Rollup> rollups) {
+  GEMA_ASSERT(rollups.size() <= kRollupsMax);
+  std::string out;
+  out.push_back(static_cast<char>(kVersion));
+  put_varint(rollups.size(), out);
+  for (const Rollup& r : rollups) {
+    put_counts(r.verdicts, out);
+    if (r.checks() == 0) continue;
+    put_counts(r.reasons, out);
+    put_counts(r.outcomes, out);
+    put_varint(r.burst_sent, out);
+    if (r.burst_sent > 0) put_varint(r.burst_answered, out);
+    put_rtts(r, out);
+  }
+  packing::put_checksum(out);
+  return out;
+}
+
+Result<std::vector<Rollup>> unpack_rollups(std::string_view bytes) {
+  if (bytes.empty()) return bad("no bytes");
+  if (static_cast<uint8_t>(bytes[0]) != kVersion) return bad("unknown version");
+  if (!packing::take_checksum(bytes)) return bad("wrong checksum");
+  Input head(bytes.substr(1));
+  std::vector<Rollup> rollups(head.count(kRollupsMax));
+  if (head.failed()) return bad("more than a row may hold");
+  std::string_view rest = head.rest();
+  for (Rollup& r : rollups) {
+    Input in(rest);
+    if (!take_counts(in, r.verdicts)) return bad("a verdict out of range");
+    if (r.checks() != 0) {
+      if (!take_counts(in, r.reasons)) return bad("a reason out of range");
+      if (!take_counts(in, r.outcomes)) return bad("an outcome out of range");
+      r.burst_sent = in.varint();
+      if (r.burst_sent > 0) r.burst_answered = in.varint();
+    }
+    if (in.failed()) return bad("cut short");
+    rest = in.rest();
+    if (r.checks() == 0) continue;
+    if (auto done = take_rtts(rest, r); !done) return done.error();
+  }
+  if (!rest.empty()) return bad("too long");
+  return rollups;
+}
+
+}  // namespace gema
