@@ -182,6 +182,11 @@ void App::accept_call(const char* method, const std::string& body,
     return;
   }
   if (what == "device.create") {
+    // On the wire this number has no 0 that could ask for the default.
+    const auto& given = change->fields;
+    if (std::find(given.begin(), given.end(), "echo_spacing_ms") == given.end()) {
+      change->device.echo_spacing_ms = 0;
+    }
     request.plan = [rules, device = std::move(change->device)](const Inventory& inventory) {
       return plan_create(inventory, device, rules);
     };

@@ -17,6 +17,7 @@ struct Config {
   std::chrono::seconds timeout{3};
   uint32_t echo_count = 1;
   uint32_t min_replies = 1;
+  std::chrono::milliseconds echo_spacing{kEchoSpacingMs};
   std::string default_location = kDefaultLocation;
   bool allow_loopback_by_call = false;
 

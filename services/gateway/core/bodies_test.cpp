@@ -293,7 +293,13 @@ TEST(V1, ADeviceIsWrittenWholeWithHostileTags) {
   Device hostile = device(1);
   hostile.tags = {{"a\"b", "<x>"}, {"site", "jkt"}};
   hostile.probe_from = {"default", "roof"};
+  hostile.tcp_ports = {22, 443};
   const std::string body = device_json(hostile);
+  EXPECT_NE(
+      body.find(R"("echo_spacing_ms":100,"web_status":200,"web_insecure":false,"web_auth":"",)"
+                R"("web_json":"","tcp_ports":[22,443],"tags")"),
+      std::string::npos)
+      << body;
   EXPECT_NE(body.find(R"("tags":{"a\"b":"\u003cx\u003e","site":"jkt"})"), std::string::npos)
       << body;
   EXPECT_NE(body.find(R"("probe_from":["default","roof"],"parent":null)"), std::string::npos);

@@ -126,7 +126,17 @@ void write_device(Json& json, const Device& device) {
   json.number("interval_ms", device.interval_ms)
       .number("timeout_ms", device.timeout_ms)
       .number("echo_count", device.echo_count)
-      .number("min_replies", device.min_replies);
+      .number("min_replies", device.min_replies)
+      .number("echo_spacing_ms", device.echo_spacing_ms)
+      .number("web_status", device.web_status)
+      .boolean("web_insecure", device.web_insecure)
+      .text("web_auth", device.web_auth)
+      .text("web_json", device.web_json);
+  json.key("tcp_ports").array();
+  for (const uint32_t port : device.tcp_ports) {
+    json.number(port);
+  }
+  json.end_array();
   json.key("tags").object();
   for (const auto& [name, value] : device.tags) {
     // Names of tags come from outside: written as text, followed by the colon.

@@ -553,6 +553,37 @@ TEST_F(ApiTest, APatchNamesTheFieldsItChanges) {
   EXPECT_EQ(send("PATCH", "/api/v1/devices/2", R"({"id":3})").status, 422);
 }
 
+TEST_F(ApiTest, ProofOfLifeIsReadFromABody) {
+  fill();
+  start();
+  const auto patch = [this](const char* body) {
+    const Answer answer = send("PATCH", "/api/v1/devices/2", body);
+    return std::to_string(answer.status) + " " + (answer.status == 200 ? "" : answer.error());
+  };
+  EXPECT_EQ(patch(R"({"web_url":"https://10.0.0.2/","web_status":401,"web_insecure":true,
+                      "web_auth":"router","web_json":"/a=b","tcp_ports":[22,443],
+                      "echo_spacing_ms":50})"),
+            "200 ");
+  ASSERT_EQ(changes.size(), 1u);
+  const Device& device = changes[0].second.device;
+  EXPECT_EQ(device.web_status, 401u);
+  EXPECT_TRUE(device.web_insecure);
+  EXPECT_EQ(device.web_auth, "router");
+  EXPECT_EQ(device.web_json, "/a=b");
+  EXPECT_EQ(device.tcp_ports, (std::vector<uint32_t>{22, 443}));
+  EXPECT_EQ(device.echo_spacing_ms, 50u);
+  EXPECT_EQ(patch(R"({"web_status":0})"),
+            "422 web_status = 0: must be a whole number from 1 to 4294967295");
+  EXPECT_EQ(patch(R"({"echo_spacing_ms":0})"),
+            "422 echo_spacing_ms = 0: must be a whole number from 1 to 4294967295");
+  EXPECT_EQ(patch(R"({"web_insecure":1})"), "422 web_insecure = 1: must be true or false");
+  EXPECT_EQ(patch(R"({"tcp_ports":[0]})"),
+            "422 tcp_ports = [0]: must hold whole numbers from 1 to 65535");
+  EXPECT_EQ(patch(R"({"tcp_ports":22})"),
+            "422 tcp_ports = 22: must be an array of at most 64 ports");
+  EXPECT_EQ(changes.size(), 1u);
+}
+
 TEST_F(ApiTest, ADeletionIs204AndOfAnUnknownDevice404) {
   fill();
   start();

@@ -35,15 +35,40 @@ std::optional<uint64_t> whole_number(const json& value) {
   return std::nullopt;
 }
 
-Setter number(uint32_t Device::*field) {
-  return [field](Device& device, const json& value) -> std::optional<std::string> {
+// Fields whose 0 means "not given" on the way to inventory have 1 as their `least`.
+Setter number(uint32_t Device::*field, uint32_t least = 0) {
+  return [field, least](Device& device, const json& value) -> std::optional<std::string> {
     const auto given = whole_number(value);
-    if (!given || *given > std::numeric_limits<uint32_t>::max()) {
-      return "must be a whole number from 0 to 4294967295";
+    if (!given || *given < least || *given > std::numeric_limits<uint32_t>::max()) {
+      return "must be a whole number from " + std::to_string(least) + " to 4294967295";
     }
     device.*field = static_cast<uint32_t>(*given);
     return std::nullopt;
   };
+}
+
+std::optional<std::string> set_web_insecure(Device& device, const json& value) {
+  if (!value.is_boolean()) {
+    return "must be true or false";
+  }
+  device.web_insecure = value.get<bool>();
+  return std::nullopt;
+}
+
+std::optional<std::string> set_tcp_ports(Device& device, const json& value) {
+  if (!value.is_array() || value.size() > 64) {
+    return "must be an array of at most 64 ports";
+  }
+  std::vector<uint32_t> ports;
+  for (const json& port : value) {
+    const auto given = whole_number(port);
+    if (!given || *given < 1 || *given > 65'535) {
+      return "must hold whole numbers from 1 to 65535";
+    }
+    ports.push_back(static_cast<uint32_t>(*given));
+  }
+  device.tcp_ports = std::move(ports);
+  return std::nullopt;
 }
 
 Setter identity(DeviceId Device::*field, bool null_is_none) {
@@ -127,6 +152,12 @@ const std::map<std::string, Field>& fields() {
     add("timeout_ms", number(&Device::timeout_ms));
     add("echo_count", number(&Device::echo_count));
     add("min_replies", number(&Device::min_replies));
+    add("echo_spacing_ms", number(&Device::echo_spacing_ms, 1));
+    add("web_status", number(&Device::web_status, 1));
+    add("web_insecure", set_web_insecure);
+    add("web_auth", text(&Device::web_auth));
+    add("web_json", text(&Device::web_json));
+    add("tcp_ports", set_tcp_ports);
     add("tags", set_tags);
     return out;
   }();

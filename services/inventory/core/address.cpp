@@ -12,6 +12,9 @@
 namespace gema::inventory {
 namespace {
 
+// Where clouds hand out their machines' credentials: nobody's device, much abused.
+constexpr std::string_view kMetadata = "is a cloud's metadata address";
+
 Error refuse(std::string_view text, std::string_view rule) {
   return Error{Errc::kBadInput, fmt::format("\"{}\" {}", text.substr(0, 80), rule)};
 }
@@ -33,9 +36,13 @@ std::string print_ip(int family, const Bytes& bytes) {
 }
 
 Result<std::string> check_ipv4(std::string_view text, const Ipv4& ip, AddressRules rules) {
-  if (ip[0] == 0) return refuse(text, "is an unspecified address");
+  if (ip == Ipv4{}) return refuse(text, "is the unspecified address");
+  if (ip[0] == 0) return refuse(text, "is within 0.0.0.0/8, which no host has");
   if (ip == Ipv4{255, 255, 255, 255}) return refuse(text, "is the broadcast address");
   if (ip[0] >= 224 && ip[0] <= 239) return refuse(text, "is a multicast address");
+  // "Reserved for future use" since 1989: no host has one, most systems refuse to send there.
+  if (ip[0] >= 240) return refuse(text, "is a reserved address (240.0.0.0/4)");
+  if (ip == Ipv4{169, 254, 169, 254}) return refuse(text, kMetadata);
   if (ip[0] == 127 && !rules.loopback_allowed) {
     return refuse(text, "is a loopback address, which only a devices file may name");
   }
@@ -46,6 +53,12 @@ Result<std::string> check_ipv6(std::string_view text, const Ipv6& ip, AddressRul
   const Ipv6 zero{};
   if (ip == zero) return refuse(text, "is the unspecified address");
   if (ip[0] == 0xff) return refuse(text, "is a multicast address");
+  if (ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80) {
+    return refuse(text, "is a link-local address: without a zone nobody can send there");
+  }
+  if (ip == Ipv6{0xfd, 0, 0x0e, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x02, 0x54}) {
+    return refuse(text, kMetadata);
+  }
   Ipv6 loopback{};
   loopback[15] = 1;
   if (ip == loopback && !rules.loopback_allowed) {

@@ -7,21 +7,23 @@
 #include <charconv>
 
 #include "services/inventory/core/limits.h"
+#include "services/inventory/core/proof_rules.h"
 
 namespace gema::inventory {
 namespace {
 
-constexpr std::array<std::string_view, 17> kFields = {
-    "address", "hostname",    "merk",       "os",         "kondisi",    "supplier",
-    "type",    "post_code",   "web_url",    "id_lokasi",  "probe_from", "parent",
-    "tags",    "interval_ms", "timeout_ms", "echo_count", "min_replies"};
+constexpr std::array<std::string_view, 23> kFields = {
+    "address",    "hostname",     "merk",       "os",         "kondisi",     "supplier",
+    "type",       "post_code",    "web_url",    "id_lokasi",  "probe_from",  "parent",
+    "tags",       "interval_ms",  "timeout_ms", "echo_count", "min_replies", "echo_spacing_ms",
+    "web_status", "web_insecure", "web_auth",   "web_json",   "tcp_ports"};
 
 struct TextField {
   std::string_view name;
   std::string Device::*member;
   size_t bytes_max;
 };
-const std::array<TextField, 10> kTextFields = {{{"address", &Device::address, kTextMax},
+const std::array<TextField, 12> kTextFields = {{{"address", &Device::address, kTextMax},
                                                 {"hostname", &Device::hostname, kTextMax},
                                                 {"merk", &Device::merk, kTextMax},
                                                 {"os", &Device::os, kTextMax},
@@ -30,7 +32,9 @@ const std::array<TextField, 10> kTextFields = {{{"address", &Device::address, kT
                                                 {"type", &Device::type, kTextMax},
                                                 {"post_code", &Device::post_code, kTextMax},
                                                 {"web_url", &Device::web_url, kUrlMax},
-                                                {"id_lokasi", &Device::id_lokasi, kTextMax}}};
+                                                {"id_lokasi", &Device::id_lokasi, kTextMax},
+                                                {"web_auth", &Device::web_auth, kTextMax},
+                                                {"web_json", &Device::web_json, kTextMax}}};
 
 struct NumberField {
   std::string_view name;
@@ -38,11 +42,13 @@ struct NumberField {
   uint32_t min;
   uint32_t max;
 };
-const std::array<NumberField, 4> kNumberFields = {
+const std::array<NumberField, 6> kNumberFields = {
     {{"interval_ms", &Device::interval_ms, kIntervalMsMin, kIntervalMsMax},
      {"timeout_ms", &Device::timeout_ms, kTimeoutMsMin, kTimeoutMsMax},
      {"echo_count", &Device::echo_count, 1, kEchoCountMax},
-     {"min_replies", &Device::min_replies, 1, kEchoCountMax}}};
+     {"min_replies", &Device::min_replies, 1, kEchoCountMax},
+     {"echo_spacing_ms", &Device::echo_spacing_ms, kEchoSpacingMsMin, kEchoSpacingMsMax},
+     {"web_status", &Device::web_status, 100, 599}}};
 
 template <class Table>
 auto find_field(const Table& table, std::string_view name) -> decltype(table.data()) {
@@ -86,15 +92,18 @@ Result<uint32_t> parse_whole(std::string_view text) {
   return value;
 }
 
-// "host/path" is what people write; a scheme other than HTTP's would become a link that runs code.
-std::optional<std::string> canonical_url(const std::string& url) {
-  const std::string start = lower(url.substr(0, 8));
-  if (url.empty() || start.starts_with("http://") || start.starts_with("https://")) return url;
-  const size_t colon = url.find(':');
-  const bool scheme = colon < url.find('/') &&
-                      (colon + 1 >= url.size() || url[colon + 1] < '0' || url[colon + 1] > '9');
-  if (scheme) return std::nullopt;
-  return "http://" + url;
+std::string ports_text(const std::vector<uint32_t>& ports) {
+  std::string text;
+  for (const uint32_t port : ports) text += fmt::format("{}{}", text.empty() ? "" : ";", port);
+  return text;
+}
+
+Result<bool> parse_flag(std::string_view text) {
+  const std::string word = lower(text);
+  if (word == "true" || word == "yes" || word == "1") return true;
+  if (word == "false" || word == "no" || word == "0") return false;
+  return Error{Errc::kBadInput,
+               fmt::format("\"{}\" is neither true nor false", text.substr(0, 40))};
 }
 
 void check_texts(Device& device, std::vector<FieldProblem>& problems) {
@@ -124,13 +133,28 @@ void check_numbers(const Device& device, std::vector<FieldProblem>& problems) {
     problems.push_back({"min_replies", fmt::format("{} is more than echo_count {}",
                                                    device.min_replies, device.echo_count)});
   }
-  const uint32_t train_ms = (device.echo_count - 1) * kEchoSpacingMs;
+  const uint32_t train_ms = (device.echo_count - 1) * device.echo_spacing_ms;
   if (train_ms > device.interval_ms) {
     problems.push_back(
         {"echo_count",
          fmt::format("{} echoes, {} ms apart, take {} ms, longer than the interval of {} ms",
-                     device.echo_count, kEchoSpacingMs, train_ms, device.interval_ms)});
+                     device.echo_count, device.echo_spacing_ms, train_ms, device.interval_ms)});
   }
+}
+
+void check_proof(Device& device, AddressRules rules, std::vector<FieldProblem>& problems) {
+  if (auto url = canonical_url(device.web_url, rules)) {
+    device.web_url = *url;
+  } else {
+    problems.push_back({"web_url", url.error().message});
+  }
+  if (const auto name = check_secret_name(device.web_auth); !name) {
+    problems.push_back({"web_auth", name.error().message});
+  }
+  if (const auto json = check_web_json(device.web_json); !json) {
+    problems.push_back({"web_json", json.error().message});
+  }
+  if (const auto ports = check_ports(device.tcp_ports)) problems.push_back({"tcp_ports", *ports});
 }
 
 void check_lists(Device& device, std::vector<FieldProblem>& problems) {
@@ -192,6 +216,8 @@ std::string field_text(const Device& device, std::string_view field) {
   }
   if (field == "probe_from") return join(device.probe_from);
   if (field == "parent") return fmt::format("{}", device.parent);
+  if (field == "web_insecure") return device.web_insecure ? "true" : "false";
+  if (field == "tcp_ports") return ports_text(device.tcp_ports);
   GEMA_ASSERT(field == "tags");
   std::string text;
   for (const auto& [name, value] : device.tags) {
@@ -209,6 +235,10 @@ void copy_field(const Device& from, std::string_view field, Device& to) {
     to.probe_from = from.probe_from;
   } else if (field == "parent") {
     to.parent = from.parent;
+  } else if (field == "web_insecure") {
+    to.web_insecure = from.web_insecure;
+  } else if (field == "tcp_ports") {
+    to.tcp_ports = from.tcp_ports;
   } else {
     GEMA_ASSERT(field == "tags");
     to.tags = from.tags;
@@ -225,6 +255,18 @@ std::optional<FieldProblem> set_field(Device& device, std::string_view name,
   }
   if (*field == "probe_from") {
     device.probe_from = split_locations(text);
+    return std::nullopt;
+  }
+  if (*field == "tcp_ports") {
+    auto ports = parse_ports(text);
+    if (!ports) return FieldProblem{std::string(name), ports.error().message};
+    device.tcp_ports = std::move(*ports);
+    return std::nullopt;
+  }
+  if (*field == "web_insecure") {
+    const auto flag = parse_flag(text);
+    if (!flag) return FieldProblem{std::string(name), flag.error().message};
+    device.web_insecure = *flag;
     return std::nullopt;
   }
   auto value = name == "interval_s" ? parse_seconds(text) : parse_whole(text);
@@ -247,11 +289,7 @@ std::vector<FieldProblem> check_device(Device& device, AddressRules rules) {
     }
   }
   device.kondisi = device.kondisi.empty() ? "baik" : lower(device.kondisi);
-  if (auto url = canonical_url(device.web_url)) {
-    device.web_url = *url;
-  } else {
-    problems.push_back({"web_url", "is not an http or https address"});
-  }
+  check_proof(device, rules, problems);
   check_lists(device, problems);
   check_numbers(device, problems);
   if (device.parent != 0 && device.parent == device.id) {

@@ -20,6 +20,7 @@ struct DeviceDefaults {
   uint32_t timeout_ms = 3000;
   uint32_t echo_count = 1;
   uint32_t min_replies = 1;
+  uint32_t echo_spacing_ms = kEchoSpacingMs;
 };
 
 struct FieldProblem {
@@ -46,12 +47,12 @@ std::string field_text(const Device& device, std::string_view field);
 void copy_field(const Device& from, std::string_view field, Device& to);
 
 // Sets a field from text, as files write it: `name` may be an alias; "interval_s" reads seconds
-// with up to three decimals; probe_from is separated by ";". Parent is not set here: what a file
-// writes there needs the whole file. Returns what is wrong with the text.
+// with up to three decimals; probe_from and tcp_ports are separated by ";". Parent is not set here:
+// what a file writes there needs the whole file. Returns what is wrong with the text.
 std::optional<FieldProblem> set_field(Device& device, std::string_view name, std::string_view text);
 
-// Brings the values to their canonical form (address, kondisi, web_url, probe_from) and returns
-// everything that breaks a rule. A device without problems may be stored.
+// Brings the values to their canonical form (address, kondisi, web_url, probe_from, tcp_ports) and
+// returns everything that breaks a rule. A device without problems may be stored.
 std::vector<FieldProblem> check_device(Device& device, AddressRules rules);
 
 // Seconds with up to three decimals ("0.5") as ms.

@@ -71,6 +71,7 @@ Line read_line(const Record& record, const DeviceDefaults& defaults) {
   device.interval_ms = defaults.interval_ms;
   device.timeout_ms = defaults.timeout_ms;
   device.echo_count = defaults.echo_count;
+  device.echo_spacing_ms = defaults.echo_spacing_ms;
   device.min_replies = 0;
   device.source = "file";
   for (const auto& [column, value] : record.fields) set_value(line, column, trimmed(value));

@@ -20,6 +20,11 @@ std::string problems(const DevicesFile& file) {
   return text;
 }
 
+struct BadRow {
+  const char* line;
+  const char* reason;
+};
+
 TEST(Csv, ReadsWhatRfc4180Writes) {
   const auto rows = parse_csv(
       "\xef\xbb\xbf"
@@ -68,10 +73,11 @@ TEST(Csv, EndsOnAnyBytes) {
 TEST(DevicesFile, ReadsEveryColumnByName) {
   const DevicesFile file = read(
       "hostname,ip_address,device_id,merk,os,kondisi,supplier,type,post_code,web_url,probe_from,"
-      "parent,interval_s,timeout_ms,echo_count,min_replies,id_lokasi,Rak\n"
+      "parent,interval_s,timeout_ms,echo_count,min_replies,echo_spacing_ms,web_status,web_insecure,"
+      "web_auth,web_json,tcp_ports,id_lokasi,Rak\n"
       "gudang,192.0.2.7,77,Mikrotik,RouterOS,BAIK,PT Satu,router,10110,192.0.2.7/ui,surabaya; "
       "jakarta,"
-      "192.0.2.1,0.5,900,3,2,12,B2\n");
+      "192.0.2.1,0.5,900,3,2,20,401,yes,router-1.admin,/a/0/b=up=1,443; 22;443,12,B2\n");
   ASSERT_EQ(problems(file), "");
   ASSERT_EQ(file.devices.size(), 1u);
   const FileDevice& line = file.devices[0];
@@ -93,6 +99,12 @@ TEST(DevicesFile, ReadsEveryColumnByName) {
                         .timeout_ms = 900,
                         .echo_count = 3,
                         .min_replies = 2,
+                        .echo_spacing_ms = 20,
+                        .web_status = 401,
+                        .web_insecure = true,
+                        .web_auth = "router-1.admin",
+                        .web_json = "/a/0/b=up=1",
+                        .tcp_ports = {22, 443},
                         .tags = {{"rak", "B2"}},
                         .source = "file"};
   EXPECT_EQ(line.device, expected);
@@ -100,8 +112,11 @@ TEST(DevicesFile, ReadsEveryColumnByName) {
 
 TEST(DevicesFile, AcceptsTheAliasesAndFillsInDefaults) {
   const DevicesFile file =
-      read("Address,Manufacturer\r\n2001:DB8::1,Draytek\r\n",
-           {.interval_ms = 1000, .timeout_ms = 700, .echo_count = 4, .min_replies = 2});
+      read("Address,Manufacturer\r\n2001:DB8::1,Draytek\r\n", {.interval_ms = 1000,
+                                                               .timeout_ms = 700,
+                                                               .echo_count = 4,
+                                                               .min_replies = 2,
+                                                               .echo_spacing_ms = 50});
   ASSERT_EQ(problems(file), "");
   ASSERT_EQ(file.devices.size(), 1u);
   const Device& device = file.devices[0].device;
@@ -112,12 +127,87 @@ TEST(DevicesFile, AcceptsTheAliasesAndFillsInDefaults) {
   EXPECT_EQ(device.timeout_ms, 700u);
   EXPECT_EQ(device.echo_count, 4u);
   EXPECT_EQ(device.min_replies, 2u);
+  EXPECT_EQ(device.echo_spacing_ms, 50u);
+  EXPECT_EQ(device.web_status, 200u);
+  EXPECT_FALSE(device.web_insecure);
 }
 
-struct BadRow {
-  const char* line;
-  const char* reason;
-};
+TEST(DevicesFile, ATrainMayFillItsIntervalAndNoMore) {
+  const std::string header = "ip_address,interval_s,echo_count,echo_spacing_ms\n";
+  EXPECT_EQ(problems(read(header + "10.0.0.1,1,101,10\n")),
+            "line 2: echo_count: 101 is not within 1 to 100\n");
+  EXPECT_EQ(problems(read(header + "10.0.0.1,1,100,10\n")), "") << "990 ms";
+  EXPECT_EQ(problems(read(header + "10.0.0.1,60,20,3000\n")), "") << "57 s, as SmokePing does";
+  EXPECT_EQ(problems(read(header + "10.0.0.1,1,5,250\n")), "") << "1000 ms of 1000";
+  EXPECT_EQ(problems(read(header + "10.0.0.1,1,5,251\n")),
+            "line 2: echo_count: 5 echoes, 251 ms apart, take 1004 ms, longer than the interval of "
+            "1000 ms\n");
+}
+
+TEST(DevicesFile, NamesWhatIsWrongWithAProofOfLife) {
+  const BadRow rows[] = {
+      {"web_status,99", "web_status: 99 is not within 100 to 599"},
+      {"web_status,600", "web_status: 600 is not within"},
+      {"web_status,ok", "web_status: \"ok\" is not a whole number"},
+      {"web_insecure,maybe", "web_insecure: \"maybe\" is neither true nor false"},
+      {"web_auth,../passwd", "web_auth: is not the name of a secret"},
+      {"web_auth,.hidden", "web_auth: is not the name of a secret"},
+      {"web_auth,user:password", "web_auth: is not the name of a secret"},
+      {"web_json,status=up", "web_json: is not of the form"},
+      {"web_json,/status", "web_json: is not of the form"},
+      {"web_json,/a~2=1", "web_json: holds a \"~\""},
+      {"web_json,/a~=1", "web_json: holds a \"~\""},
+      {"tcp_ports,0", "tcp_ports: \"0\" is not a port"},
+      {"tcp_ports,65536", "tcp_ports: \"65536\" is not a port"},
+      {"tcp_ports,22;ssh", "tcp_ports: \"ssh\" is not a port"},
+      {"tcp_ports,1;2;3;4;5;6;7;8;9", "tcp_ports: are more than 8"},
+      {"echo_spacing_ms,9", "echo_spacing_ms: 9 is not within 10 to 10000"},
+      {"echo_spacing_ms,10001", "echo_spacing_ms: 10001 is not within"},
+      {"web_url,http://", "web_url: has no host"},
+      {"web_url,https:///path", "web_url: has no host"},
+      {"web_url,ftp://10.0.0.1/", "web_url: is not an http or https address"},
+      {"web_url,file:///etc/passwd", "web_url: is not an http or https address"},
+      {"web_url,mailto:x@y", "web_url: is not an http or https address"},
+      {"web_url,http://admin:secret@10.0.0.1/", "web_url: holds a user name or password"},
+      {"web_url,http://10.0.0.1:0/", "web_url: port \"0\" is not within"},
+      {"web_url,http://10.0.0.1:70000/", "web_url: port \"70000\" is not within"},
+      {"web_url,http://10.0.0.1:/", "web_url: port \"\" is not within"},
+      {"web_url,http://a b/", "web_url: holds a space"},
+      {"web_url,http://224.0.0.1/", "web_url: its host \"224.0.0.1\" is a multicast"},
+      {"web_url,http://169.254.169.254/latest/",
+       "web_url: its host \"169.254.169.254\" is a cloud"},
+      {"web_url,http://2130706433/", "web_url: its host \"2130706433\" is neither"},
+      {"web_url,http://[::1/", "web_url: has no host"},
+      {"web_url,http://[10.0.0.1]/", "web_url: has no host"},
+      {"web_url,http://[::]/", "web_url: its host \"::\" is the unspecified"},
+      {"web_url,http://[2001:db8::1]x/", "web_url: has no host"},
+  };
+  for (const BadRow& row : rows) {
+    const std::string_view text(row.line);
+    const size_t comma = text.find(',');
+    const DevicesFile file = read("ip_address," + std::string(text.substr(0, comma)) +
+                                  "\n10.0.0.9," + std::string(text.substr(comma + 1)) + "\n");
+    EXPECT_NE(problems(file).find(row.reason), std::string::npos) << row.line << problems(file);
+    EXPECT_EQ(problems(file).empty(), std::string_view(row.reason).empty()) << row.line;
+  }
+}
+
+TEST(DevicesFile, TakesWebAddressesInTheirCommonForms) {
+  const std::pair<const char*, const char*> rows[] = {
+      {"192.0.2.7", "http://192.0.2.7"},
+      {"192.0.2.7:8080/x", "http://192.0.2.7:8080/x"},
+      {"[2001:db8::1]:8443/x", "http://[2001:db8::1]:8443/x"},
+      {"https://203.0.113.10:4433/", "https://203.0.113.10:4433/"},
+      {"HTTPS://Router.example/?a=1#b", "HTTPS://Router.example/?a=1#b"},
+      {"http://127.0.0.1:9/", "http://127.0.0.1:9/"},
+  };
+  for (const auto& [written, taken] : rows) {
+    const DevicesFile file = read(std::string("ip_address,web_url\n10.0.0.9,") + written + "\n");
+    EXPECT_EQ(problems(file), "") << written;
+    ASSERT_EQ(file.devices.size(), 1u);
+    EXPECT_EQ(file.devices[0].device.web_url, taken);
+  }
+}
 
 TEST(DevicesFile, NamesABadLineAndTakesTheGoodOnes) {
   const BadRow rows[] = {

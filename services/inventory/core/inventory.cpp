@@ -44,9 +44,9 @@ std::optional<Change> change_between(const StoredDevice* before, const StoredDev
     if (after.removed) break;
     std::string was = field_text(old, field);
     std::string is = field_text(after.device, field);
-    if (!existed && was == "0") was.clear();
-    if (!existed && is == "0") is.clear();
-    if (was != is) change.fields.push_back({std::string(field), std::move(was), std::move(is)});
+    if (was == is) continue;
+    if (!existed) was.clear();
+    change.fields.push_back({std::string(field), std::move(was), std::move(is)});
   }
   if (existed && !after.removed && change.fields.empty()) change.action = Action::kNoted;
   if (before != nullptr && before->removed && after.removed) change.action = Action::kNoted;
@@ -435,10 +435,12 @@ Result<Planned> plan_create(const Inventory& inventory, Device device, const Cal
   if (device.interval_ms == 0) device.interval_ms = rules.defaults.interval_ms;
   if (device.timeout_ms == 0) device.timeout_ms = rules.defaults.timeout_ms;
   if (device.echo_count == 0) device.echo_count = rules.defaults.echo_count;
+  if (device.echo_spacing_ms == 0) device.echo_spacing_ms = rules.defaults.echo_spacing_ms;
   if (device.min_replies == 0)
     device.min_replies = std::min(rules.defaults.min_replies, device.echo_count);
-  std::vector<FieldProblem> problems =
-      check_device(device, {.loopback_allowed = rules.loopback_allowed});
+  std::vector<FieldProblem> problems = check_device(
+      device,
+      {.loopback_allowed = rules.loopback_allowed, .web_loopback_allowed = rules.loopback_allowed});
   if (problems.empty()) {
     for (const auto& [id, stored] : inventory.devices) {
       if (!stored.removed && stored.device.source == "api" &&
@@ -479,7 +481,10 @@ Result<Planned> plan_update(const Inventory& inventory, const Device& device,
   }
   // A device of the file may stay on loopback; a call may not move one there.
   const bool loopback = rules.loopback_allowed || after.device.address == stored->device.address;
-  for (FieldProblem& problem : check_device(after.device, {.loopback_allowed = loopback})) {
+  const bool web_loopback =
+      rules.loopback_allowed || after.device.web_url == stored->device.web_url;
+  for (FieldProblem& problem : check_device(
+           after.device, {.loopback_allowed = loopback, .web_loopback_allowed = web_loopback})) {
     problems.push_back(std::move(problem));
   }
   if (!problems.empty()) return Error{Errc::kBadInput, to_text(problems)};

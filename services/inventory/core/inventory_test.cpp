@@ -246,6 +246,36 @@ TEST(File, AParentMustExistAndNotCloseACircle) {
   EXPECT_EQ(world.list(), "1=10.0.0.1 9=10.0.0.9");
 }
 
+TEST(Calls, LoopbackInAWebAddressIsForFilesOnly) {
+  World world;
+  world.load("ip_address,web_url\n127.0.0.1,http://localhost:8080/\n");
+  Device there = api_device("10.0.0.9");
+  there.web_url = "http://127.0.0.1:6379/";
+  auto refused = world.create(there);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("web_url: its host \"127.0.0.1\" is a loopback"),
+            std::string::npos)
+      << refused.error().message;
+  EXPECT_TRUE(world.update({.id = 1, .merk = "x"}, {"merk"})) << "what the file said stays";
+  Device elsewhere{.id = 1, .web_url = "http://[::1]:5432/"};
+  EXPECT_FALSE(world.update(elsewhere, {"web_url"}));
+  elsewhere.web_url = "10.0.0.1/x";
+  ASSERT_TRUE(world.update(elsewhere, {"web_url"}));
+  EXPECT_EQ(world.device(1).web_url, "http://10.0.0.1/x");
+}
+
+TEST(Calls, EchoSpacingAndTheTrainAreChecked) {
+  World world;
+  Device device = api_device("10.0.0.9");
+  device.echo_spacing_ms = 0;
+  ASSERT_TRUE(world.create(device));
+  EXPECT_EQ(world.device(1).echo_spacing_ms, 100u) << "0 asks for the default";
+  EXPECT_FALSE(world.update({.id = 1, .echo_count = 100}, {"echo_count"})) << "9.9 s of 5 s";
+  EXPECT_TRUE(world.update({.id = 1, .echo_count = 100, .echo_spacing_ms = 50},
+                           {"echo_count", "echo_spacing_ms"}));
+  EXPECT_FALSE(world.update({.id = 1, .interval_ms = 4000}, {"interval_ms"})) << "4.95 s of 4 s";
+}
+
 TEST(File, AndCallsMergeFieldByField) {
   World world;
   world.load("ip_address,merk,interval_s\n10.0.0.1,Mikrotik,5\n");

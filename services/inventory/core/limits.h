@@ -22,6 +22,10 @@ inline constexpr uint32_t kIntervalMsMax = 86'400'000;  // a day
 inline constexpr uint32_t kTimeoutMsMin = 1;
 inline constexpr uint32_t kTimeoutMsMax = 60'000;
 inline constexpr uint32_t kEchoCountMax = 100;
+inline constexpr uint32_t kEchoSpacingMsMin = 10;
+inline constexpr uint32_t kEchoSpacingMsMax = 10'000;
+inline constexpr size_t kTcpPortsMax = 8;      // of one device: a check's proof tries them all
+inline constexpr size_t kSecretNameMax = 100;  // bytes; a file's name
 
 // --- the devices file ---------------------------------------------------------------------------
 inline constexpr size_t kFileBytesMax = 64 * 1024 * 1024;  // larger: the file is refused whole

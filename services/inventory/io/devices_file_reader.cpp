@@ -62,7 +62,7 @@ std::optional<Record> record_of(const YAML::Node& node, std::string& problem) {
       continue;
     }
     const auto text = text_of(entry.second);
-    if (!text || (entry.second.IsSequence() && key != "probe_from")) {
+    if (!text || (entry.second.IsSequence() && key != "probe_from" && key != "tcp_ports")) {
       problem = fmt::format("{}: a single value is needed", key);
       return std::nullopt;
     }
@@ -98,8 +98,11 @@ Result<DevicesFile> read_list(const YAML::Node& list, const char* key,
 
 // ace's own keys and defaults; its other sections are about things that Gema has elsewhere.
 Result<DevicesFile> read_ace(const YAML::Node& root, DeviceDefaults defaults) {
-  Device device{
-      .address = "ace.example", .interval_ms = 60'000, .timeout_ms = 2'000, .echo_count = 5};
+  Device device{.address = "ace.example",
+                .interval_ms = 60'000,
+                .timeout_ms = 2'000,
+                .echo_count = 5,
+                .echo_spacing_ms = defaults.echo_spacing_ms};
   const YAML::Node monitoring = root["monitoring"];
   for (const auto& [key, field] :
        {std::pair{"interval_seconds", "interval_s"}, std::pair{"ping_count", "echo_count"},
@@ -130,7 +133,8 @@ Result<DevicesFile> read_ace(const YAML::Node& root, DeviceDefaults defaults) {
   defaults = {.interval_ms = device.interval_ms,
               .timeout_ms = device.timeout_ms,
               .echo_count = device.echo_count,
-              .min_replies = 1};
+              .min_replies = 1,
+              .echo_spacing_ms = device.echo_spacing_ms};
   return read_list(root["hosts"], "hosts", defaults);
 }
 

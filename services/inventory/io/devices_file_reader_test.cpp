@@ -25,6 +25,8 @@ TEST(DevicesYaml, HasTheSameKeysAsTheCsv) {
       "    parent: 50\n"
       "    probe_from: [jakarta, surabaya]\n"
       "    interval_s: 0.5\n"
+      "    tcp_ports: [22, 443]\n"
+      "    web_insecure: true\n"
       "    rak: B2\n"
       "    tags: {lantai: 3}\n",
       {});
@@ -37,6 +39,8 @@ TEST(DevicesYaml, HasTheSameKeysAsTheCsv) {
   const Device& device = file->devices[1].device;
   EXPECT_EQ(device.probe_from, (std::vector<std::string>{"jakarta", "surabaya"}));
   EXPECT_EQ(device.interval_ms, 500u);
+  EXPECT_EQ(device.tcp_ports, (std::vector<uint32_t>{22, 443}));
+  EXPECT_TRUE(device.web_insecure);
   EXPECT_EQ(device.tags, (std::map<std::string, std::string>{{"lantai", "3"}, {"rak", "B2"}}));
 }
 

@@ -23,7 +23,8 @@ constexpr const char* kSelectDevices =
     "id_lokasi,"
     " to_json(probe_from)::text, parent, interval_ms, timeout_ms, echo_count, min_replies, "
     "tags::text,"
-    " source, source_id, encode(source_record, 'hex'), removed_at IS NOT NULL"
+    " source, source_id, encode(source_record, 'hex'), removed_at IS NOT NULL, echo_spacing_ms,"
+    " web_status, web_insecure, web_auth, web_json, to_json(tcp_ports)::text"
     " FROM devices ORDER BY id";
 
 constexpr const char* kUpsertDevices =
@@ -31,20 +32,23 @@ constexpr const char* kUpsertDevices =
     "web_url,"
     " id_lokasi, probe_from, parent, interval_ms, timeout_ms, echo_count, min_replies, tags, "
     "source,"
-    " source_id, source_record, created_at, updated_at, removed_at)"
+    " source_id, source_record, created_at, updated_at, removed_at, echo_spacing_ms, web_status,"
+    " web_insecure, web_auth, web_json, tcp_ports)"
     " SELECT id, address, hostname, merk, os, kondisi, supplier, type, post_code, web_url, "
     "id_lokasi,"
     " probe_from, parent, interval_ms, timeout_ms, echo_count, min_replies, tags, source, "
     "source_id,"
     " decode(source_record, 'hex'), $2::timestamptz, $2::timestamptz,"
-    " CASE WHEN removed THEN $2::timestamptz END"
+    " CASE WHEN removed THEN $2::timestamptz END, echo_spacing_ms, web_status, web_insecure,"
+    " web_auth, web_json, tcp_ports"
     " FROM jsonb_to_recordset($1::jsonb) AS r(id bigint, address text, hostname text, merk text,"
     " os text, kondisi text, supplier text, type text, post_code text, web_url text, id_lokasi "
     "text,"
     " probe_from text[], parent bigint, interval_ms integer, timeout_ms integer, echo_count "
     "integer,"
     " min_replies integer, tags jsonb, source text, source_id text, source_record text,"
-    " removed boolean)"
+    " removed boolean, echo_spacing_ms integer, web_status integer, web_insecure boolean,"
+    " web_auth text, web_json text, tcp_ports integer[])"
     " ON CONFLICT (id) DO UPDATE SET address = excluded.address, hostname = excluded.hostname,"
     " merk = excluded.merk, os = excluded.os, kondisi = excluded.kondisi,"
     " supplier = excluded.supplier, type = excluded.type, post_code = excluded.post_code,"
@@ -54,6 +58,9 @@ constexpr const char* kUpsertDevices =
     " echo_count = excluded.echo_count, min_replies = excluded.min_replies, tags = excluded.tags,"
     " source = excluded.source, source_id = excluded.source_id,"
     " source_record = excluded.source_record, updated_at = excluded.updated_at,"
+    " echo_spacing_ms = excluded.echo_spacing_ms, web_status = excluded.web_status,"
+    " web_insecure = excluded.web_insecure, web_auth = excluded.web_auth,"
+    " web_json = excluded.web_json, tcp_ports = excluded.tcp_ports,"
     " removed_at = CASE WHEN excluded.removed_at IS NULL THEN NULL"
     " ELSE coalesce(devices.removed_at, excluded.removed_at) END";
 
@@ -113,6 +120,12 @@ Json row_of(const Change& change) {
               {"timeout_ms", d.timeout_ms},
               {"echo_count", d.echo_count},
               {"min_replies", d.min_replies},
+              {"echo_spacing_ms", d.echo_spacing_ms},
+              {"web_status", d.web_status},
+              {"web_insecure", d.web_insecure},
+              {"web_auth", d.web_auth},
+              {"web_json", d.web_json},
+              {"tcp_ports", d.tcp_ports},
               {"tags", d.tags},
               {"source", d.source},
               {"source_id", d.source_id},
@@ -163,6 +176,12 @@ StoredDevice device_of(const pqxx::row& row) {
     if (record) stored.source_record = std::move(*record);
   }
   stored.removed = row[21].as<bool>();
+  d.echo_spacing_ms = row[22].as<uint32_t>();
+  d.web_status = row[23].as<uint32_t>();
+  d.web_insecure = row[24].as<bool>();
+  d.web_auth = row[25].as<std::string>();
+  d.web_json = row[26].as<std::string>();
+  d.tcp_ports = Json::parse(row[27].as<std::string>()).get<std::vector<uint32_t>>();
   return stored;
 }
 

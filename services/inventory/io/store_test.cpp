@@ -74,17 +74,22 @@ TEST_F(StoreTest, AFileComesBackFromTheDatabaseAsItWas) {
   Store store(options());
   Inventory inventory = load(store);
   EXPECT_EQ(inventory.version, (Version{1, 1}));
-  load_file(
-      store, inventory,
-      "ip_address,hostname,merk,probe_from,parent,interval_s,echo_count,Rak,web_url\n"
-      "10.0.0.1,\"gudang \"\"A\"\", lt. 2\",Mikrotik,a;b,,1,3,\"B'2\\ {x}\",http://x/?a=1&b=2\n"
-      "2001:db8::1,,,,10.0.0.1,,,,\n");
+  load_file(store, inventory,
+            "ip_address,hostname,merk,probe_from,parent,interval_s,echo_count,Rak,web_url,"
+            "echo_spacing_ms,web_status,web_insecure,web_auth,web_json,tcp_ports\n"
+            "10.0.0.1,\"gudang \"\"A\"\", lt. 2\",Mikrotik,a;b,,1,3,\"B'2\\ "
+            "{x}\",http://x/?a=1&b=2,20,401,true,"
+            "secret,\"/a=\"\"q\"\"\",22;443\n"
+            "2001:db8::1,,,,10.0.0.1,,,,,,,,,,\n");
   Store fresh(options());
   Inventory read = load(fresh, {.ours = inventory.version});
   EXPECT_EQ(read, inventory);
   EXPECT_EQ(sql("SELECT id, address, hostname, probe_from, parent, tags->>'rak' FROM devices ORDER "
                 "BY id"),
             "1|10.0.0.1|gudang \"A\", lt. 2|{a,b}|0|B'2\\ {x}\n2|2001:db8::1||{}|1|\n");
+  EXPECT_EQ(sql("SELECT echo_spacing_ms, web_status, web_insecure, web_auth, web_json, tcp_ports "
+                "FROM devices ORDER BY id"),
+            "20|401|t|secret|/a=\"q\"|{22,443}\n100|200|f|||{}\n");
   EXPECT_EQ(sql("SELECT device_id, interval_ms, echo_count, extract(epoch from from_at)::text FROM "
                 "schedules "
                 "ORDER BY device_id"),
