@@ -25,11 +25,16 @@ sigset_t handled_signals() {
   return set;
 }
 
-void watch(int epoll, int fd) {
+void watch(int epoll, int operation, int fd, Readiness wanted = {}) {
   epoll_event event{};
-  event.events = EPOLLIN;
+  event.events = (wanted.read ? EPOLLIN : 0U) | (wanted.write ? EPOLLOUT : 0U);
   event.data.fd = fd;
-  GEMA_ASSERT(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0);
+  GEMA_ASSERT(epoll_ctl(epoll, operation, fd, &event) == 0);
+}
+
+Readiness readiness(uint32_t events) {
+  const bool broken = (events & (EPOLLERR | EPOLLHUP)) != 0;
+  return {.read = broken || (events & EPOLLIN) != 0, .write = broken || (events & EPOLLOUT) != 0};
 }
 
 template <class T>
@@ -49,9 +54,9 @@ Loop::Loop() {
   signals_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
   stop_event_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   GEMA_ASSERT(epoll_ >= 0 && timer_ >= 0 && signals_ >= 0 && stop_event_ >= 0);
-  watch(epoll_, timer_);
-  watch(epoll_, signals_);
-  watch(epoll_, stop_event_);
+  watch(epoll_, EPOLL_CTL_ADD, timer_);
+  watch(epoll_, EPOLL_CTL_ADD, signals_);
+  watch(epoll_, EPOLL_CTL_ADD, stop_event_);
 }
 
 Loop::~Loop() {
@@ -59,13 +64,22 @@ Loop::~Loop() {
 }
 
 void Loop::add_fd(int fd, std::function<void(Now)> on_readable) {
-  const bool added = handlers_.emplace(fd, std::move(on_readable)).second;
-  GEMA_ASSERT(added);
-  watch(epoll_, fd);
+  watch_fd(fd, {}, [call = std::move(on_readable)](Now now, Readiness) { call(now); });
 }
 
 void Loop::add_fd(int fd) {
   add_fd(fd, [](Now) {});
+}
+
+void Loop::watch_fd(int fd, Readiness wanted, std::function<void(Now, Readiness)> on_ready) {
+  const bool added = handlers_.emplace(fd, std::move(on_ready)).second;
+  GEMA_ASSERT(added);
+  watch(epoll_, EPOLL_CTL_ADD, fd, wanted);
+}
+
+void Loop::change_fd(int fd, Readiness wanted) {
+  GEMA_ASSERT(handlers_.contains(fd));
+  watch(epoll_, EPOLL_CTL_MOD, fd, wanted);
 }
 
 void Loop::remove_fd(int fd) {
@@ -95,7 +109,7 @@ void Loop::wait(std::optional<MonoTime> wakeup, Now now) {
     spec.it_value.tv_nsec = (at - seconds).count();
     timerfd_settime(timer_, TFD_TIMER_ABSTIME, &spec, nullptr);
   }
-  readable_.clear();
+  ready_.clear();
   std::array<epoll_event, 64> events;
   const int n = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), timeout_ms);
   for (int i = 0; i < n; ++i) {
@@ -116,7 +130,7 @@ void Loop::wait(std::optional<MonoTime> wakeup, Now now) {
         }
       }
     } else {
-      readable_.push_back(fd);
+      ready_.emplace_back(fd, readiness(events[static_cast<size_t>(i)].events));
     }
   }
 }
@@ -128,11 +142,11 @@ void Loop::run(const std::function<std::optional<MonoTime>(Now)>& turn) {
     wait(wakeup, now);
     if (stopped_) break;
     now = read_clock();
-    for (const int fd : readable_) {
+    for (const auto& [fd, ready] : ready_) {
       const auto handler = handlers_.find(fd);
       if (handler == handlers_.end()) continue;  // removed by an earlier handler
       const auto call = handler->second;         // a copy: it may remove itself
-      call(now);
+      call(now, ready);
     }
     wakeup = turn(now);
   }

@@ -6,11 +6,20 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "common/base/time.h"
 
 namespace gema::runtime {
+
+// What a descriptor is watched for, and what it is ready for. An error or a hang-up is both.
+struct Readiness {
+  bool read = true;
+  bool write = false;
+
+  friend bool operator==(const Readiness&, const Readiness&) = default;
+};
 
 class Loop {
  public:
@@ -25,6 +34,12 @@ class Loop {
   // The same, woken up without a handler: turn() does the work (ZeroMQ's descriptors are
   // edge-triggered, so their shells drain in every turn anyway).
   void add_fd(int fd);
+  // The same for a descriptor that wants to write, too. A call may come although nothing is ready
+  // any more: an earlier handler of the turn may have closed the descriptor and got its number
+  // again.
+  void watch_fd(int fd, Readiness wanted, std::function<void(Now, Readiness)> on_ready);
+  // Requires: fd is watched.
+  void change_fd(int fd, Readiness wanted);
   void remove_fd(int fd);
 
   // Turns until stop(), SIGTERM or SIGINT. `turn` returns when it wants to run again: a time in the
@@ -45,8 +60,8 @@ class Loop {
   int stop_event_ = -1;
   bool stopped_ = false;
   bool reload_ = false;
-  std::map<int, std::function<void(Now)>> handlers_;
-  std::vector<int> readable_;
+  std::map<int, std::function<void(Now, Readiness)>> handlers_;
+  std::vector<std::pair<int, Readiness>> ready_;
 };
 
 }  // namespace gema::runtime

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -53,6 +54,33 @@ TEST(Loop, CallsTheHandlerOfAReadableDescriptorWhichMayRemoveItself) {
   EXPECT_EQ(calls, 1);
   close(ends[0]);
   close(ends[1]);
+}
+
+TEST(Loop, SaysWhatAWatchedDescriptorIsReadyFor) {
+  Loop loop;
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+  std::vector<Readiness> seen;
+  loop.watch_fd(ends[0], {.read = true, .write = true}, [&](Now, Readiness ready) {
+    seen.push_back(ready);
+    if (seen.size() == 1) {
+      loop.change_fd(ends[0], {.read = true, .write = false});
+      ASSERT_EQ(write(ends[1], "x", 1), 1);
+    } else if (seen.size() == 2) {
+      char byte = 0;
+      ASSERT_EQ(read(ends[0], &byte, 1), 1);
+      loop.change_fd(ends[0], {.read = false, .write = false});
+      close(ends[1]);
+    } else {
+      loop.stop();  // a hang-up is told even if nothing is asked for
+    }
+  });
+  loop.run([](Now) { return std::nullopt; });
+  EXPECT_EQ(seen, (std::vector<Readiness>{{.read = false, .write = true},
+                                          {.read = true, .write = false},
+                                          {.read = true, .write = true}}));
+  loop.remove_fd(ends[0]);
+  close(ends[0]);
 }
 
 TEST(Loop, StopsOnSigtermAndNotesSighup) {
