@@ -698,6 +698,26 @@ TEST(IcmpSocketsInTheLab, WhatTheRouteForbidsIsRefusedWithTheKernelsReason) {
   EXPECT_EQ(sender.send("192.0.2.3").error, EACCES);         // a broadcast address
 }
 
+TEST(IcmpSocketsInTheLab, ErrorsOfOthersEchoesDelayNoneOfOurs) {
+  lab("unreachable", {v4(9100), v6(9100)});
+  Sender other({}), sender({});
+  for (int round = 0; round < 200; ++round) {
+    for (const std::string& to : {v4(9100), v6(9100)}) {
+      EXPECT_EQ(other.send(to).status, SendStatus::kSent);
+    }
+    for (const std::string& to : {v4(1), v6(1)}) {
+      EXPECT_EQ(sender.send(to).status, SendStatus::kSent);
+      sender.answers.clear();
+      ASSERT_TRUE(sender.answered());
+    }
+  }
+  EXPECT_EQ(sender.sockets->stats().receive_errors, 0U);
+  ASSERT_TRUE(wait_until([&] {
+    other.answered();
+    return other.answers.size() == 400;
+  }));
+}
+
 TEST(IcmpSocketsInTheLab, AFamilyThatIsNotAllowedHasNoSocket) {
   Sender sender({.v6 = false});
   EXPECT_EQ(sender.send(v6(1)).status, SendStatus::kNoFamily);
@@ -741,6 +761,32 @@ TEST(ProberInTheLab, UnreachableNetworksAndForbiddenRoutesAreSendErrorsAndCostNo
     }
     EXPECT_EQ(count(of_device, Verdict::kFailed), 0U);
   }
+}
+
+TEST(ProberInTheLab, AFullQueueIsASendErrorAndNeverATimeout) {
+  Site site;
+  for (DeviceId id = 1; id <= 300; ++id) {
+    const auto n = 11'000 + static_cast<uint32_t>(id);
+    site.add(id, id % 2 == 0 ? v4(n) : v6(n));
+  }
+  site.keep_assignment();
+  // Some 60 of our packets a second, and room for no more than a few.
+  testing::run_or_throw({.command = {"tc", "qdisc", "add", "dev", "veth0", "root", "tbf", "rate",
+                                     "48kbit", "burst", "1600", "limit", "1600"}});
+  site.start();
+  ASSERT_TRUE(site.wait_probing()) << site.log();
+  pass(5s);
+  site.stop();
+  testing::run_or_throw({.command = {"tc", "qdisc", "del", "dev", "veth0", "root"}});
+  size_t answered = 0, send_errors = 0, failed = 0;
+  for (const auto& [id, of_device] : site.rows()) {
+    failed += count(of_device, Verdict::kFailed);
+    answered += count(of_device, Verdict::kAnswered);
+    for (const Row& row : of_device) send_errors += row.reason == Reason::kSendError ? 1 : 0;
+  }
+  EXPECT_EQ(failed, 0U);
+  EXPECT_GT(answered, 0U);
+  EXPECT_GT(send_errors, 0U);
 }
 
 TEST(ProberInTheLab, WithoutAnyIcmpSocketSaysSoInOneLineAndExitsTwo) {

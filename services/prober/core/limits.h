@@ -54,6 +54,11 @@ inline constexpr uint8_t kBusyTriesMax = 50;
 // of the last one is only interpolated over 16.
 inline constexpr size_t kSendBatch = 16;
 inline constexpr size_t kReceiveBatch = 32;
+// A call that fails may have told of an earlier echo's error, and is made again: an echo that fails
+// so often is refused; sockets that fail so often are read at the next turn. Guesses: more errors
+// than one hardly arrive between two calls.
+inline constexpr int kSendTries = 3;
+inline constexpr int kReceiveTries = 16;
 // The sockets are drained after so many sends, and no more than so many messages are taken in one
 // drain (timers then wait for the next turn, which comes at once).
 inline constexpr size_t kSendsBetweenDrains = 64;

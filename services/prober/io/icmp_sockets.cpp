@@ -198,6 +198,11 @@ Result<void> IcmpSockets::open_family(Socket& s, Family family) {
   const int on = 1;
   bool good = set_option(s.fd, SOL_SOCKET, SO_TIMESTAMPNS, on) &&
               set_option(s.fd, SOL_SOCKET, SO_RXQ_OVFL, on);
+  // Without it the kernel tells nobody that a full queue of the interface dropped an echo, and the
+  // device would be blamed. Its price: every error that quotes an ICMP packet, also another
+  // program's, is reported once by a system call of ours, and copied to the error queue.
+  good = good && (family == Family::kV4 ? set_option(s.fd, SOL_IP, IP_RECVERR, on)
+                                        : set_option(s.fd, SOL_IPV6, IPV6_RECVERR, on));
   s.parse = {.identifier = identifier_, .mask = kIdentifierMask, .with_ip_header = s.raw};
   if (s.raw) {
     good = good && filter_types(s.fd, family) &&
@@ -208,10 +213,7 @@ Result<void> IcmpSockets::open_family(Socket& s, Family family) {
     while (::recv(s.fd, scratch, sizeof scratch, MSG_DONTWAIT) >= 0) {
     }
   } else {
-    // Errors come by the error queue. The identifier is the port that configure() binds.
-    good = good && (family == Family::kV4 ? set_option(s.fd, SOL_IP, IP_RECVERR, on)
-                                          : set_option(s.fd, SOL_IPV6, IPV6_RECVERR, on));
-    s.parse.mask = 0xffff;
+    s.parse.mask = 0xffff;  // the port that configure() binds
   }
   if (good) return {};
   const Error error{Errc::kPermanent,
@@ -377,8 +379,7 @@ void IcmpSockets::send_batch(Socket& s, std::span<const Send* const> batch,
     header.msg_iov = b.send_iov[i].data();
     header.msg_iovlen = tail_.empty() ? 1 : 2;
   }
-  bool again =
-      !s.raw;  // a datagram socket reports an earlier echo's error once, instead of sending
+  int tries = 0;
   for (size_t done = 0; done < batch.size();) {
     before = read_mono();
     ++stats_.send_calls;
@@ -393,20 +394,18 @@ void IcmpSockets::send_batch(Socket& s, std::span<const Send* const> batch,
       for (int i = 0; i < n; ++i)
         fate(done + static_cast<size_t>(i), SendStatus::kSent, before + i * each);
       done += static_cast<size_t>(n);
-      again = !s.raw;
+      tries = 0;
       continue;
     }
-    if (again && !passing(error)) {
-      again = false;
-      continue;
-    }
+    if (!passing(error)) s.errors_queued = true;
+    if (!passing(error) && ++tries < kSendTries) continue;  // perhaps an earlier echo's
     stats_.last_send_errno = error;
     if (passing(error)) {
       for (; done < batch.size(); ++done) fate(done, SendStatus::kBusy, after, error);
     } else {
       fate(done++, SendStatus::kRefused, after, error);
     }
-    again = !s.raw;
+    tries = 0;
   }
 }
 
@@ -416,12 +415,18 @@ bool IcmpSockets::receive(const SlotClock& clock, size_t most, std::vector<Answe
   size_t taken = 0;
   for (Socket* s : {&v4_, &v6_}) {
     if (s->fd < 0) continue;
-    if (!s->raw) receive_error_queue(*s, answers);
     while (true) {
       if (taken >= most) return false;
       const size_t n = receive_batch(*s, clock, answers);
       taken += n;
       if (n < kReceiveBatch) break;
+    }
+    if (!s->errors_queued) continue;
+    s->errors_queued = false;
+    if (s->raw) {
+      discard_error_queue(*s);
+    } else {
+      receive_error_queue(*s, answers);
     }
   }
   return true;
@@ -440,10 +445,15 @@ size_t IcmpSockets::receive_batch(Socket& s, const SlotClock& clock, std::vector
     header.msg_controllen = kControlBytes;
     header.msg_flags = 0;
   }
-  ++stats_.receive_calls;
-  const int n = ::recvmmsg(s.fd, b.receive.data(), kReceiveBatch, MSG_DONTWAIT, nullptr);
+  int n = -1;
+  for (int tries = 0; n < 0 && tries < kReceiveTries; ++tries) {
+    ++stats_.receive_calls;
+    n = ::recvmmsg(s.fd, b.receive.data(), kReceiveBatch, MSG_DONTWAIT, nullptr);
+    if (n >= 0 || errno == EAGAIN) break;
+    s.errors_queued = true;  // an echo's error is told once, before the packets
+  }
   if (n < 0) {
-    if (errno != EAGAIN && errno != EINTR) ++stats_.receive_errors;
+    if (errno != EAGAIN) ++stats_.receive_errors;
     return 0;
   }
   const MonoTime now = read_mono();
@@ -510,6 +520,16 @@ void IcmpSockets::receive_error_queue(Socket& s, std::vector<Answer>& answers) {
     }
     accept(s, packet, {}, read_mono(), answers);
   }
+}
+
+// Raw sockets: the same errors came as packets, for us alone.
+void IcmpSockets::discard_error_queue(Socket& s) {
+  Buffers& b = *buffers_;
+  for (mmsghdr& message : b.receive) message.msg_hdr = {};
+  int n = 0;
+  do {
+    n = ::recvmmsg(s.fd, b.receive.data(), kReceiveBatch, MSG_ERRQUEUE | MSG_DONTWAIT, nullptr);
+  } while (n == static_cast<int>(kReceiveBatch));
 }
 
 void IcmpSockets::accept(const Socket& s, const Packet& packet, const Address& source, MonoTime at,

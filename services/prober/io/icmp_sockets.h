@@ -67,6 +67,7 @@ class IcmpSockets {
     bool raw = false;
     ParseOptions parse;
     uint32_t drops_seen = 0;
+    bool errors_queued = false;  // the error queue has to be emptied
   };
   struct Buffers;
 
@@ -78,6 +79,7 @@ class IcmpSockets {
   void send_batch(Socket& socket, std::span<const Send* const> batch, std::vector<Sent>& sent);
   size_t receive_batch(Socket& socket, const SlotClock& clock, std::vector<Answer>& answers);
   void receive_error_queue(Socket& socket, std::vector<Answer>& answers);
+  void discard_error_queue(Socket& socket);
   void accept(const Socket& socket, const Packet& packet, const Address& source, MonoTime at,
               std::vector<Answer>& answers);
   uint64_t token_of(const EchoPayload& payload, const Address& destination) const;
