@@ -41,6 +41,7 @@ Result<void> App::start() {
   if (!client) return client.error();
   client_ = std::move(*client);
   if (auto restored = restore_from_disk(now); !restored) return restored;
+  restore_probing(now);
   // Once on this thread, before it drains anything: a schema that is too new ends the start.
   reload_wanted_ = !config_.devices_file.empty();
   auto first = store_.load(known());
@@ -61,7 +62,8 @@ void App::open_bus(Now now) {
     fill({.catalogue = have_inventory_ ? inventory_.version : Version{},
           .assignments = assigner_.versions(),
           .ready = env_.health.ready(),
-          .waiting_for = env_.health.waiting_for()},
+          .waiting_for = env_.health.waiting_for(),
+          .probing = probing_.state},
          out);
   });
   const auto run = [](Job job) { return job(); };
@@ -100,6 +102,7 @@ void App::serve_calls() {
                      accept_call(method, body, responder);
                    });
   }
+  serve_probing_calls();
   calls_->handle("devices.reload", [this](const std::string&, const bus::Responder& responder) {
     accept_reload(responder);
   });
@@ -108,7 +111,9 @@ void App::serve_calls() {
 std::optional<MonoTime> App::turn(Now now) {
   drain_bus(now);
   if (env_.loop.take_reload()) accept_reload(std::nullopt);
+  pump_probing(now);
   look_after_database(now);
+  write_probing_audit(now);
   pump(now);
   perform(assigner_.tick(now));
   publish_catalogue(now);
@@ -205,14 +210,17 @@ void App::perform(const AssignerEffects& effects) {
 }
 
 void App::keep_on_disk() {
-  if (disk_busy_ || (!catalogue_to_disk_ && !owners_to_disk_)) return;
+  if (disk_busy_ || (!catalogue_to_disk_ && !owners_to_disk_ && !probing_to_disk_)) return;
   std::optional<std::string> catalogue;
   std::optional<Owners> owners;
+  std::optional<KeptProbing> probing;
+  if (probing_to_disk_) probing = probing_;
   if (catalogue_to_disk_) catalogue = catalogue_bytes_;
   if (owners_to_disk_) owners = assigner_.owners();
-  const bool submitted = disk_->try_submit([this, catalogue, owners]() -> Continuation {
+  const bool submitted = disk_->try_submit([this, catalogue, owners, probing]() -> Continuation {
     Result<void> done;
-    if (catalogue) done = files_.write_catalogue(*catalogue);
+    if (probing) done = files_.write_probing(*probing);
+    if (done && catalogue) done = files_.write_catalogue(*catalogue);
     if (done && owners) done = files_.write_owners(*owners);
     return [this, done](Now) {
       disk_busy_ = false;
@@ -223,7 +231,7 @@ void App::keep_on_disk() {
   });
   if (!submitted) return;
   disk_busy_ = true;
-  catalogue_to_disk_ = owners_to_disk_ = false;
+  catalogue_to_disk_ = owners_to_disk_ = probing_to_disk_ = false;
 }
 
 void App::refresh_health(Now now) {
@@ -253,6 +261,7 @@ void App::stop() {
   // What the disk worker did not get to.
   if (catalogue_to_disk_) (void)files_.write_catalogue(catalogue_bytes_);
   if (owners_to_disk_) (void)files_.write_owners(assigner_.owners());
+  if (probing_to_disk_) (void)files_.write_probing(probing_);
 }
 
 }  // namespace gema::inventory

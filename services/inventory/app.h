@@ -3,6 +3,7 @@
 //
 // One change at a time: a file or a call is planned from the inventory in memory, written by the
 // worker, and only then made true in memory and published. What comes meanwhile waits (bounded).
+// Pause and resume need the disk only: they work while PostgreSQL is away.
 #pragma once
 
 #include <deque>
@@ -21,6 +22,7 @@
 #include "services/inventory/config.h"
 #include "services/inventory/core/assigner.h"
 #include "services/inventory/core/inventory.h"
+#include "services/inventory/core/probing.h"
 #include "services/inventory/io/gauges.h"
 #include "services/inventory/io/state_files.h"
 #include "services/inventory/io/store.h"
@@ -79,6 +81,14 @@ class App {
   void look_after_database(Now now);
   void inventory_changed(Now now);
 
+  // app_probing.cpp: pause and resume
+  void restore_probing(Now now);
+  void serve_probing_calls();
+  void accept_probing(ProbingAction action, const std::string& body,
+                      const bus::Responder& responder);
+  void pump_probing(Now now);
+  void write_probing_audit(Now now);
+
   Config config_;
   const runtime::Environment& env_;
   StateFiles files_;
@@ -104,6 +114,15 @@ class App {
   std::map<std::string, std::string> probers_written_;  // name -> location
   std::map<std::string, std::string> probers_heard_;    // at most kProbersMax
   std::deque<Request> waiting_;  // at most kChangesQueued; more are answered "unavailable"
+
+  struct ProbingRequest {
+    ProbingAction action;
+    ProbingChange change;
+    bus::Responder responder;
+  };
+  KeptProbing probing_;
+  std::deque<ProbingRequest> probing_waiting_;  // at most kProbingChangesQueued
+  bool probing_to_disk_ = false;                // audit rows were taken off
 
   std::string catalogue_bytes_;  // of inventory_, serialised
   bool publish_due_ = false;

@@ -12,6 +12,7 @@
 #include "common/bus/heartbeat.h"
 #include "common/bus/topics.h"
 #include "common/codec/device_codec.h"
+#include "common/codec/on_demand_codec.h"
 #include "common/postgres/connection.h"
 #include "common/runtime/clock.h"
 #include "gema/v1/call.pb.h"
@@ -341,6 +342,66 @@ TEST_F(AppTest, WithoutPostgresqlAssignmentGoesOnAndChangesAreUnavailable) {
   EXPECT_EQ(created->id, 3u);
   ASSERT_TRUE(wait({&prober}, [&] { return assignment(prober).devices.size() == 3; }));
   EXPECT_GT(assignment(prober).version.generation, from_disk.generation);
+}
+
+TEST_F(AppTest, APauseWorksWithoutPostgresqlAndOutlivesARestartAndTheAuditFollows) {
+  write_devices("ip_address\n10.0.0.1\n");
+  start_inventory();
+  Peer gateway(*this, "gateway"), prober(*this, "prober-1");
+  ASSERT_TRUE(wait({&gateway, &prober}, [&] { return assignment(prober).devices.size() == 1; }));
+  const auto probing = [&](const char* method, const ProbingChange& what = {}) {
+    auto body = call(gateway, method, encode_probing_change(what), {&prober});
+    if (!body) return Result<Probing>(body.error());
+    return decode_probing(*body);
+  };
+  EXPECT_EQ(*probing("probing.get"), Probing{});
+  const Version before = assignment(prober).version;
+  postgres_->kill9();
+  const auto paused = probing("probing.pause", {.by = "Siti", .reason = "ring", .actor = "admin"});
+  ASSERT_TRUE(paused) << paused.error().message;
+  EXPECT_TRUE(paused->paused);
+  EXPECT_EQ(paused->by, "Siti");
+  EXPECT_EQ(*probing("probing.pause", {.by = "Budi"}), *paused) << "safe to repeat";
+  ASSERT_TRUE(wait({&prober}, [&] { return assignment(prober).paused_by == "Siti"; }));
+  EXPECT_GT(assignment(prober).version, before);
+  EXPECT_EQ(assignment(prober).devices.size(), 1u);
+
+  inventory_.signal(SIGKILL);
+  inventory_.wait();
+  start_inventory();
+  Peer joined(*this, "prober-2");
+  ASSERT_TRUE(wait({&gateway, &prober, &joined}, [&] {
+    return assignment(joined).version != Version{};
+  })) << "one that joins later";
+  EXPECT_EQ(assignment(joined).paused_by, "Siti");
+  ASSERT_TRUE(wait({&prober}, [&] { return assignment(prober).version.generation > 1; }));
+  EXPECT_EQ(assignment(prober).paused_by, "Siti") << "and the old one still";
+  EXPECT_EQ(*probing("probing.get"), *paused);
+
+  const auto resumed = probing("probing.resume", {.actor = "admin"});
+  ASSERT_TRUE(resumed) << resumed.error().message;
+  EXPECT_FALSE(resumed->paused);
+  EXPECT_TRUE(wait({&prober, &joined}, [&] {
+    return assignment(prober).paused_by.empty() && assignment(joined).paused_by.empty();
+  }));
+  EXPECT_FALSE(probing("probing.pause", {.by = "a\nb"})) << "no text";
+
+  postgres_->start();
+  const std::string rows = "admin|probing.paused|0|Siti|ring\nadmin|probing.resumed|0|admin|\n";
+  const std::string query =
+      "SELECT actor, action, device_id, changes->>'by', changes->>'reason' FROM audit"
+      " WHERE device_id = 0 ORDER BY id";
+  EXPECT_TRUE(wait({&gateway, &prober}, [&] { return sql(query) == rows; })) << sql(query);
+  // What was written is not written again by the next start.
+  inventory_.signal(SIGTERM);
+  inventory_.wait();
+  start_inventory();
+  ASSERT_TRUE(
+      change(gateway, "device.create", {.device = {.address = "10.0.0.2"}}).has_value() ||
+      wait({&gateway}, [&] {
+        return change(gateway, "device.create", {.device = {.address = "10.0.0.2"}}).has_value();
+      }));
+  EXPECT_EQ(sql(query), rows);
 }
 
 TEST_F(AppTest, AnOlderDatabaseBeginsANewGenerationAndReusesNoId) {

@@ -259,6 +259,14 @@ AssignerEffects Assigner::set_generation(uint64_t generation) {
   return {};
 }
 
+AssignerEffects Assigner::set_paused_by(const std::string& by, Now now) {
+  if (by == paused_by_) return {};
+  paused_by_ = by;
+  for (auto& [name, prober] : probers_) prober.stale = true;
+  changed_ = urgent_ = true;
+  return due(now);
+}
+
 std::optional<MonoTime> Assigner::next_wakeup() const {
   std::optional<MonoTime> wakeup;
   const auto at = [&](MonoTime time) { wakeup = wakeup ? std::min(*wakeup, time) : time; };
@@ -276,7 +284,7 @@ std::optional<MonoTime> Assigner::next_wakeup() const {
 }
 
 Assignment Assigner::assignment_of(const std::string& name) const {
-  Assignment assignment{.prober = name, .down_after = config_.down_after};
+  Assignment assignment{.prober = name, .down_after = config_.down_after, .paused_by = paused_by_};
   const auto found = probers_.find(name);
   if (found == probers_.end()) return assignment;
   const Prober& prober = found->second;

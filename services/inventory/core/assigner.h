@@ -93,6 +93,10 @@ class Assigner {
   // Everything is issued again under the new generation. Requires: higher than before.
   AssignerEffects set_generation(uint64_t generation);
 
+  // From now on every assignment says that probing is paused, and by whom; "" = it is not. Those
+  // that were given are issued again at once.
+  AssignerEffects set_paused_by(const std::string& by, Now now);
+
   // What the prober should hold; an unknown prober's is empty with version 0.
   Assignment assignment_of(const std::string& prober) const;
   std::map<std::string, Version> versions() const;
@@ -134,6 +138,7 @@ class Assigner {
   AssignerEffects due(Now now);
 
   AssignerConfig config_;
+  std::string paused_by_;
   struct Checked {
     AssignedDevice device;
     std::vector<std::string> probe_from;

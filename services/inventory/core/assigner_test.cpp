@@ -167,6 +167,45 @@ TEST(Assigner, APlannedMoveNeverLeavesADeviceUnchecked) {
   EXPECT_EQ(s.assigner.stats().moves_after_death, 0u);
 }
 
+TEST(Assigner, APauseReachesEveryProberAtOnceAndThoseThatJoinLater) {
+  Scenario s;
+  s.probers = {{"prober-1", {}}, {"prober-2", {}}};
+  s.devices(100);
+  s.run(15s);
+  const auto before = s.assigner.versions();
+  const auto shares = std::pair(s.share("prober-1"), s.share("prober-2"));
+  const auto paused_by = [&s](const std::string& name) {
+    return s.probers.at(name).holds.paused_by;
+  };
+  s.take(s.assigner.set_paused_by("Siti", s.now()));
+  EXPECT_EQ(paused_by("prober-1"), "Siti") << "without waiting for a tick";
+  EXPECT_EQ(paused_by("prober-2"), "Siti");
+  for (const auto& [name, version] : s.assigner.versions()) EXPECT_GT(version, before.at(name));
+  EXPECT_EQ(shares, std::pair(s.share("prober-1"), s.share("prober-2"))) << "nothing moves by it";
+
+  const int published = s.published["prober-1"];
+  s.take(s.assigner.set_paused_by("Siti", s.now()));
+  EXPECT_EQ(s.published["prober-1"], published) << "nothing new, nothing sent";
+
+  s.probers["prober-3"] = {};
+  s.run(5s);
+  EXPECT_EQ(paused_by("prober-3"), "Siti");
+  s.take(s.assigner.set_paused_by("", s.now()));
+  for (const char* name : {"prober-1", "prober-2", "prober-3"}) EXPECT_EQ(paused_by(name), "");
+  s.run(15s);
+  s.expect_settled();
+}
+
+TEST(Assigner, APauseBeforeTheFirstProberIsInItsFirstAssignment) {
+  Scenario s;
+  s.take(s.assigner.set_paused_by("Siti", s.now()));
+  s.probers = {{"prober-1", {}}};
+  s.devices(3);
+  s.run(3s);
+  EXPECT_EQ(s.share("prober-1"), 3u);
+  EXPECT_EQ(s.probers.at("prober-1").holds.paused_by, "Siti");
+}
+
 TEST(Assigner, ADeadProbersDevicesMoveAfterFiveSecondsAndComeBackWithIt) {
   Scenario s;
   s.probers = {{"prober-1", {}}, {"prober-2", {}}, {"prober-3", {}}};

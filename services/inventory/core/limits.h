@@ -42,6 +42,12 @@ inline constexpr Duration kCoalesce = 1s;     // at most one new assignment and 
 inline constexpr Duration kRepairFirst = 1s;  // a prober that lacks its version gets it again,
 inline constexpr Duration kRepairLast = 8s;   // at intervals that double up to this
 
+// --- pause and resume ---------------------------------------------------------------------------
+// Audit rows that wait for PostgreSQL; the oldest goes, counted.
+inline constexpr size_t kProbingEventsMax = 100;
+// Calls that wait for the disk; more are answered "unavailable".
+inline constexpr size_t kProbingChangesQueued = 16;
+
 // --- calls --------------------------------------------------------------------------------------
 inline constexpr size_t kChangesQueued =
     256;  // waiting for the database; more answer "unavailable"

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/codec/device_codec.h"
+#include "common/codec/on_demand_codec.h"
 #include "gema/v1/call.pb.h"
 #include "gema/v1/inventory.pb.h"
 #include "services/inventory/core/limits.h"
@@ -28,6 +29,8 @@ void fill(const OwnHeartbeat& own, v1::Heartbeat& message) {
   }
   message.set_ready(own.ready);
   for (const std::string& thing : own.waiting_for) message.add_waiting_for(thing);
+  message.set_paused(own.probing.paused);
+  to_proto(own.probing, *message.mutable_probing());
 }
 
 std::string encode_reload_reply(const Plan& plan) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/domain/catalogue.h"
+#include "common/domain/on_demand.h"
 #include "services/inventory/core/inventory.h"
 
 namespace gema::v1 {
@@ -34,6 +35,7 @@ struct OwnHeartbeat {
   std::map<std::string, Version> assignments;
   bool ready = false;
   std::vector<std::string> waiting_for;
+  Probing probing;
 };
 
 void fill(const OwnHeartbeat& own, v1::Heartbeat& message);

@@ -7,6 +7,7 @@
 
 #include "common/bus/keys.h"
 #include "common/codec/device_codec.h"
+#include "common/codec/on_demand_codec.h"
 #include "gema/v1/inventory.pb.h"
 
 namespace gema::inventory {
@@ -14,6 +15,7 @@ namespace {
 
 constexpr const char* kCatalogueFile = "catalogue.pb";
 constexpr const char* kOwnersFile = "owners.pb";
+constexpr const char* kProbingFile = "probing.pb";
 
 Result<std::optional<std::string>> read_file(const std::filesystem::path& path) {
   std::error_code error;
@@ -61,6 +63,36 @@ Result<Owners> decode_owners(std::string_view bytes) {
   return owners;
 }
 
+std::string encode_kept_probing(const KeptProbing& kept) {
+  v1::KeptProbing message;
+  to_proto(kept.state, *message.mutable_state());
+  for (const ProbingEvent& event : kept.unwritten) {
+    v1::ProbingEvent* out = message.add_unwritten();
+    out->set_at_us(unix_us(event.at));
+    out->set_paused(event.paused);
+    out->set_actor(event.actor);
+    out->set_by(event.by);
+    out->set_reason(event.reason);
+  }
+  return message.SerializeAsString();
+}
+
+Result<KeptProbing> decode_kept_probing(std::string_view bytes) {
+  v1::KeptProbing message;
+  if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return Error{Errc::kBadInput, "probing: the bytes are not what was written"};
+  }
+  KeptProbing kept{.state = from_proto(message.state())};
+  for (const v1::ProbingEvent& event : message.unwritten()) {
+    kept.unwritten.push_back({.at = wall_from_us(event.at_us()),
+                              .paused = event.paused(),
+                              .actor = event.actor(),
+                              .by = event.by(),
+                              .reason = event.reason()});
+  }
+  return kept;
+}
+
 Result<std::optional<Catalogue>> StateFiles::read_catalogue() const {
   auto bytes = read_file(dir_ / kCatalogueFile);
   if (!bytes) return bytes.error();
@@ -77,6 +109,19 @@ Result<std::optional<Owners>> StateFiles::read_owners() const {
   auto owners = decode_owners(**bytes);
   if (!owners) return owners.error();
   return std::optional<Owners>(std::move(*owners));
+}
+
+Result<std::optional<KeptProbing>> StateFiles::read_probing() const {
+  auto bytes = read_file(dir_ / kProbingFile);
+  if (!bytes) return bytes.error();
+  if (!*bytes) return std::optional<KeptProbing>{};
+  auto kept = decode_kept_probing(**bytes);
+  if (!kept) return kept.error();
+  return std::optional<KeptProbing>(std::move(*kept));
+}
+
+Result<void> StateFiles::write_probing(const KeptProbing& kept) const {
+  return bus::write_file_atomically(dir_ / kProbingFile, encode_kept_probing(kept), 0600);
 }
 
 Result<void> StateFiles::write_catalogue(const std::string& bytes) const {

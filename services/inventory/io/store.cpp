@@ -278,6 +278,21 @@ Result<void> Store::write_probers(const std::vector<ProberRow>& probers, WallTim
   });
 }
 
+Result<void> Store::write_probing(const std::vector<ProbingEvent>& events) {
+  if (auto connected = connect(); !connected) return connected.error();
+  return connection_->transact([&](Transaction& tx) {
+    for (const ProbingEvent& event : events) {
+      const Json changes = {{"by", event.by}, {"reason", event.reason}};
+      tx.exec(
+          "INSERT INTO audit (at, actor, action, device_id, changes)"
+          " SELECT $1::timestamptz, $2, $3, 0, $4::jsonb WHERE NOT EXISTS"
+          " (SELECT FROM audit WHERE device_id = 0 AND at = $1::timestamptz AND action = $3)",
+          format_rfc3339(event.at), event.actor,
+          std::string(event.paused ? "probing.paused" : "probing.resumed"), changes.dump());
+    }
+  });
+}
+
 Result<void> Store::ping() {
   if (auto connected = connect(); !connected) return connected.error();
   return connection_->transact([](Transaction& tx) { tx.exec("SELECT 1"); });

@@ -13,6 +13,7 @@
 #include "common/base/time.h"
 #include "common/postgres/connection.h"
 #include "services/inventory/core/inventory.h"
+#include "services/inventory/core/probing.h"
 
 namespace gema::inventory {
 
@@ -44,6 +45,10 @@ class Store {
                      WallTime now);
 
   Result<void> write_probers(const std::vector<ProberRow>& probers, WallTime now);
+
+  // Who paused and resumed, for the audit; device 0. A row that is there already is not written
+  // again, so that repeating an attempt in doubt is harmless.
+  Result<void> write_probing(const std::vector<ProbingEvent>& events);
 
   // Is the connection still good?
   Result<void> ping();

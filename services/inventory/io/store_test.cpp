@@ -224,5 +224,29 @@ TEST(StateFiles, ComeBackWholeOrAreRefused) {
   EXPECT_FALSE(files.read_catalogue());
 }
 
+TEST_F(StoreTest, AnAuditRowInDoubtIsWrittenOnce) {
+  Store store(options());
+  load(store);
+  const ProbingEvent paused{.at = kNow, .paused = true, .actor = "admin", .by = "Siti"};
+  const ProbingEvent resumed{.at = kNow + 1s, .actor = "admin", .by = "Budi", .reason = "done"};
+  ASSERT_TRUE(store.write_probing({paused}));
+  ASSERT_TRUE(store.write_probing({paused, resumed}));
+  EXPECT_EQ(sql("SELECT actor, action, device_id, changes->>'by', changes->>'reason' FROM audit"
+                " ORDER BY id"),
+            "admin|probing.paused|0|Siti|\nadmin|probing.resumed|0|Budi|done\n");
+}
+
+TEST(StateFiles, AProbingFileComesBackAndADamagedOneIsSaid) {
+  gema::testing::TempDir dir;
+  const StateFiles files(dir.path());
+  EXPECT_EQ(*files.read_probing(), std::nullopt);
+  const KeptProbing kept{
+      .state = {.paused = true, .by = "Siti", .reason = "ring", .since = kNow},
+      .unwritten = {{.at = kNow, .paused = true, .actor = "admin", .by = "Siti"}}};
+  ASSERT_TRUE(files.write_probing(kept));
+  EXPECT_EQ(**files.read_probing(), kept);
+  EXPECT_FALSE(decode_kept_probing("\xff\xff"));
+}
+
 }  // namespace
 }  // namespace gema::inventory
