@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <limits>
+#include <tuple>
 
 #include "common/base/assert.h"
+#include "common/domain/chunk_details.h"
 
 namespace gema {
 namespace {
@@ -73,6 +75,34 @@ Totals totals_of(const ResultView& r) {
   return t;
 }
 
+auto key_of(const EchoNote& n) {
+  return std::tuple(n.echo, n.kind, n.icmp_type, n.icmp_code, n.error, n.rtt_us, n.count,
+                    n.from.family, n.from.bytes);
+}
+
+auto key_of(const ProofResult& p) {
+  return std::tuple(p.kind, p.outcome, p.port, p.status, p.elapsed_us);
+}
+
+// Which result they belong to counts for nothing.
+template <class T>
+int compare_sparse(std::span<const T> a, std::span<const T> b) {
+  auto less = [](const T& x, const T& y) { return key_of(x) < key_of(y); };
+  if (std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(), less)) return -1;
+  return std::lexicographical_compare(b.begin(), b.end(), a.begin(), a.end(), less) ? 1 : 0;
+}
+
+// Those of `all` that belong to result `i`. Requires: by rising index.
+template <class T>
+std::span<const T> of_result(const std::vector<T>& all, size_t i) {
+  if (all.empty()) return {};
+  const auto begin = std::lower_bound(all.begin(), all.end(), i,
+                                      [](const T& x, size_t index) { return x.index < index; });
+  auto end = begin;
+  while (end != all.end() && end->index == i) ++end;
+  return {begin, end};
+}
+
 // Any total order will do, as long as everyone uses the same: first by what the view ping_checks
 // shows, in the order of its ORDER BY, so that it agrees with us; then by the rest.
 int compare_content(const ResultView& a, const ResultView& b) {
@@ -83,7 +113,10 @@ int compare_content(const ResultView& a, const ResultView& b) {
   if (const int c = compare(a.outcomes, b.outcomes); c != 0) return c;
   if (const int c = compare(a.rtt_us, b.rtt_us); c != 0) return c;
   if (a.burst_sent != b.burst_sent) return a.burst_sent < b.burst_sent ? -1 : 1;
-  return compare(a.burst_rtt_us, b.burst_rtt_us);
+  if (const int c = compare(a.burst_rtt_us, b.burst_rtt_us); c != 0) return c;
+  if (const int c = a.text.compare(b.text); c != 0) return c;
+  if (const int c = compare_sparse(a.notes, b.notes); c != 0) return c;
+  return compare_sparse(a.proofs, b.proofs);
 }
 
 // Negative when `a` comes first.
@@ -149,17 +182,21 @@ size_t read_extra(std::span<const int32_t> extra, size_t at, uint32_t result_ind
 
 }  // namespace
 
-ResultView view_of(const PingResults& results, size_t i, size_t& burst) {
+ResultView view_of(const PingResults& results, size_t i) {
   const size_t begin = results.echo_begin[i];
   const size_t count = results.echo_begin[i + 1] - begin;
   ResultView view{.verdict = results.verdict[i],
                   .reason = results.reason[i],
                   .outcomes = {results.echo_outcome.data() + begin, count},
-                  .rtt_us = {results.echo_rtt_us.data() + begin, count}};
-  while (burst < results.burst.size() && results.burst[burst].index < i) ++burst;
-  if (burst < results.burst.size() && results.burst[burst].index == i) {
-    view.burst_sent = results.burst[burst].sent;
-    view.burst_rtt_us = results.burst[burst].rtt_us;
+                  .rtt_us = {results.echo_rtt_us.data() + begin, count},
+                  .notes = of_result(results.notes, i),
+                  .proofs = of_result(results.proofs, i)};
+  if (const auto burst = of_result(results.burst, i); !burst.empty()) {
+    view.burst_sent = burst.front().sent;
+    view.burst_rtt_us = burst.front().rtt_us;
+  }
+  if (view.reason == Reason::kPaused) {
+    view.text = std::string_view(results.note).substr(0, kTextBytesMax);
   }
   return view;
 }
@@ -209,30 +246,31 @@ void append_sample(const ResultView& r, uint32_t index, uint32_t echoes,
   for (const uint32_t rtt : r.burst_rtt_us) extra.push_back(code_of(EchoOutcome::kReply, rtt));
 }
 
-bool append_chunk(const ChunkView& chunk, PingResults& out) {
+bool append_chunk(const ChunkView& chunk, PingResults& out, std::vector<ResultText>* texts) {
   if (chunk.echoes == 0 || chunk.step_ms == 0 || chunk.samples.size() % chunk.echoes != 0) {
     return false;
   }
   const size_t slots = chunk.samples.size() / chunk.echoes;
   size_t next_extra = 0;
+  DetailsReader details(chunk.details);
   for (size_t i = 0; i < slots; ++i) {
     const auto codes = chunk.samples.subspan(i * chunk.echoes, chunk.echoes);
     if (codes[0] == kNoResult) continue;
     Verdict verdict{};
     Reason reason{};
-    if (!append_slot(codes, out, verdict, reason)) {
+    const auto index = static_cast<uint32_t>(out.device.size());
+    const size_t bursts = out.burst.size();
+    bool right = append_slot(codes, out, verdict, reason);
+    if (right && next_extra < chunk.extra.size() &&
+        chunk.extra[next_extra] == static_cast<int32_t>(i)) {
+      next_extra = read_extra(chunk.extra, next_extra, index, out, verdict, reason);
+      right = next_extra != 0;
+    }
+    if (!right || !details.read(static_cast<uint32_t>(i), index, out, texts)) {
       out.echo_outcome.resize(out.echo_begin.back());
       out.echo_rtt_us.resize(out.echo_begin.back());
+      out.burst.resize(bursts);
       return false;
-    }
-    const auto index = static_cast<uint32_t>(out.device.size());
-    if (next_extra < chunk.extra.size() && chunk.extra[next_extra] == static_cast<int32_t>(i)) {
-      next_extra = read_extra(chunk.extra, next_extra, index, out, verdict, reason);
-      if (next_extra == 0) {
-        out.echo_outcome.resize(out.echo_begin.back());
-        out.echo_rtt_us.resize(out.echo_begin.back());
-        return false;
-      }
     }
     out.device.push_back(chunk.device);
     out.interval_ms.push_back(chunk.step_ms);
@@ -241,7 +279,7 @@ bool append_chunk(const ChunkView& chunk, PingResults& out) {
     out.reason.push_back(reason);
     out.echo_begin.push_back(static_cast<uint32_t>(out.echo_outcome.size()));
   }
-  return next_extra == chunk.extra.size();
+  return next_extra == chunk.extra.size() && details.finish(chunk.device, chunk.start_ms, out);
 }
 
 }  // namespace gema

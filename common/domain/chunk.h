@@ -12,10 +12,13 @@
 // failed for the reason of the first echo. Every result that says otherwise, or had a burst, has an
 // entry in `extra`, in slot order:
 //   index of the slot, verdict << 8 | reason, burst echoes sent, answered, round trip times...
+// `details` holds what is known beyond that: common/domain/chunk_details.h. Chunks from before it
+// was there have none.
 #pragma once
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -37,7 +40,18 @@ struct ChunkView {
   uint32_t echoes = 1;
   std::span<const int32_t> samples;
   std::span<const int32_t> extra;
+  std::string_view details;
 };
+
+// What a batch's note says of one of its results: who paused.
+struct ResultText {
+  uint32_t index = 0;
+  std::string text;
+
+  friend bool operator==(const ResultText&, const ResultText&) = default;
+};
+// More of a note is not kept.
+inline constexpr size_t kTextBytesMax = 255;
 
 // One result in place: what conflicts are decided by.
 struct ResultView {
@@ -47,11 +61,14 @@ struct ResultView {
   std::span<const uint32_t> rtt_us;
   uint32_t burst_sent = 0;
   std::span<const uint32_t> burst_rtt_us;
+  std::span<const EchoNote> notes;      // their index counts for nothing
+  std::span<const ProofResult> proofs;  // ditto
+  std::string_view text;                // who paused
 };
 
-// Result `i` of `results`. `burst` walks along: start with 0, rising i. Requires: bursts by rising
-// index (see sort_bursts).
-ResultView view_of(const PingResults& results, size_t i, size_t& burst);
+// Result `i` of `results`. Requires: bursts, notes and proofs by rising index (see sort_bursts; the
+// codec takes only batches whose notes and proofs are).
+ResultView view_of(const PingResults& results, size_t i);
 
 // By rising index, as view_of needs them; senders usually sent them so.
 void sort_bursts(PingResults& results);
@@ -72,12 +89,15 @@ struct Claim {
 // Requires: claims not empty. Independent of their order.
 size_t choose(std::span<const Claim> claims);
 
-// Appends one slot to `samples` and, where needed, `extra`. Requires: outcomes.size() <= echoes.
+// Appends one slot to `samples` and, where needed, `extra`; its details are DetailsWriter's.
+// Requires: outcomes.size() <= echoes.
 void append_sample(const ResultView& result, uint32_t index, uint32_t echoes,
                    std::vector<int32_t>& samples, std::vector<int32_t>& extra);
 
-// Appends the chunk's results to `out`, location and health untouched. Returns: false when the
-// arrays break the rules above (a corrupt row); `out` then holds what came before the break.
-bool append_chunk(const ChunkView& chunk, PingResults& out);
+// Appends the chunk's results to `out`, location, health and note untouched, and texts of results,
+// if wanted, to `texts`. Returns: false when the arrays or bytes break the rules above (a corrupt
+// row); `out` then holds what came before the break.
+bool append_chunk(const ChunkView& chunk, PingResults& out,
+                  std::vector<ResultText>* texts = nullptr);
 
 }  // namespace gema

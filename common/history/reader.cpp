@@ -46,24 +46,37 @@ struct Source {
   uint16_t producer = 0;
   uint32_t clock_steps = 0;
   PingResults results;
+  std::vector<ResultText> texts;  // by rising index
 };
 
 struct DeviceResults {
   std::vector<Source> sources;
 
-  PingResults& of(uint16_t location, uint16_t producer, uint32_t clock_steps) {
+  Source& of(uint16_t location, uint16_t producer, uint32_t clock_steps) {
     for (Source& s : sources) {
       if (s.location == location && s.producer == producer && s.clock_steps == clock_steps) {
-        return s.results;
+        return s;
       }
     }
-    sources.push_back({location, producer, clock_steps, {}});
-    return sources.back().results;
+    sources.push_back({location, producer, clock_steps, {}, {}});
+    return sources.back();
   }
 };
 
-void append_one(const PingResults& from, size_t i, size_t& burst, PingResults& to) {
-  const ResultView v = view_of(from, i, burst);
+// Result `i` of a source, its text with it.
+ResultView view_of(const Source& source, size_t i) {
+  ResultView view = gema::view_of(source.results, i);
+  if (source.texts.empty()) return view;
+  const auto text =
+      std::lower_bound(source.texts.begin(), source.texts.end(), i,
+                       [](const ResultText& t, size_t index) { return t.index < index; });
+  if (text != source.texts.end() && text->index == i) view.text = text->text;
+  return view;
+}
+
+void append_one(const PingResults& from, size_t i, Source& source) {
+  const ResultView v = gema::view_of(from, i);
+  PingResults& to = source.results;
   to.device.push_back(from.device[i]);
   to.interval_ms.push_back(from.interval_ms[i]);
   to.due_ms.push_back(from.due_ms[i]);
@@ -77,10 +90,49 @@ void append_one(const PingResults& from, size_t i, size_t& burst, PingResults& t
                         v.burst_sent,
                         {v.burst_rtt_us.begin(), v.burst_rtt_us.end()}});
   }
+  const auto index = static_cast<uint32_t>(to.size() - 1);
+  for (EchoNote note : v.notes) {
+    note.index = index;
+    to.notes.push_back(note);
+  }
+  for (ProofResult proof : v.proofs) {
+    proof.index = index;
+    to.proofs.push_back(proof);
+  }
+  if (!v.text.empty()) source.texts.push_back({index, std::string(v.text)});
+}
+
+// An answer that came late, and whose echo it answers.
+struct LateAnswer {
+  uint16_t location;
+  uint16_t producer;
+  Stray stray;
+};
+
+auto key_of(const LateAnswer& a) {
+  return std::tie(a.stray.due_ms, a.location, a.producer, a.stray.echo, a.stray.kind,
+                  a.stray.rtt_us);
+}
+
+// Those to the echoes of one source for one slot. Requires: sorted by key_of.
+std::vector<Stray> strays_of(const std::vector<LateAnswer>& all, const Source& source,
+                             int64_t due_ms) {
+  std::vector<Stray> out;
+  const auto key = std::tie(due_ms, source.location, source.producer);
+  auto at = std::lower_bound(all.begin(), all.end(), key, [](const LateAnswer& a, const auto& k) {
+    return std::tie(a.stray.due_ms, a.location, a.producer) < k;
+  });
+  for (; at != all.end() && at->stray.due_ms == due_ms && at->location == source.location &&
+         at->producer == source.producer;
+       ++at) {
+    out.push_back(at->stray);
+  }
+  return out;
 }
 
 // Takes one result that counts. The burst's answers follow the own echoes.
-void append_row(const Source& source, size_t i, const ResultView& v, Results& out) {
+void append_row(const Source& source, size_t i, const ResultView& v,
+                const std::vector<LateAnswer>& late, Results& out) {
   Row row{.due_ms = source.results.due_ms[i],
           .interval_ms = source.results.interval_ms[i],
           .verdict = v.verdict,
@@ -105,6 +157,18 @@ void append_row(const Source& source, size_t i, const ResultView& v, Results& ou
     ++answered;
   }
   if (answered > 0) row.rtt_us = static_cast<uint32_t>((sum + answered / 2) / answered);
+  std::vector<Stray> strays;
+  if (!late.empty()) strays = strays_of(late, source, row.due_ms);
+  if (!strays.empty() || !v.notes.empty() || !v.proofs.empty() || !v.text.empty()) {
+    Details details{.notes = {v.notes.begin(), v.notes.end()},
+                    .proofs = {v.proofs.begin(), v.proofs.end()},
+                    .strays = std::move(strays),
+                    .text = std::string(v.text)};
+    for (EchoNote& note : details.notes) note.index = 0;
+    for (ProofResult& proof : details.proofs) proof.index = 0;
+    row.details = static_cast<uint32_t>(out.details.size());
+    out.details.push_back(std::move(details));
+  }
   out.rows.push_back(row);
 }
 
@@ -116,19 +180,22 @@ void merge(const DeviceResults& device, const Names& names, int64_t from_ms, int
     uint16_t location;
     uint16_t source;
     uint32_t index;
-    uint32_t burst;
   };
   std::vector<Candidate> candidates;
+  std::vector<LateAnswer> late;
   for (size_t s = 0; s < device.sources.size(); ++s) {
     const PingResults& r = device.sources[s].results;
-    size_t burst = 0;
     for (size_t i = 0; i < r.size(); ++i) {
       if (r.due_ms[i] < from_ms || r.due_ms[i] >= to_ms) continue;
-      while (burst < r.burst.size() && r.burst[burst].index < i) ++burst;
       candidates.push_back({r.due_ms[i], device.sources[s].location, static_cast<uint16_t>(s),
-                            static_cast<uint32_t>(i), static_cast<uint32_t>(burst)});
+                            static_cast<uint32_t>(i)});
+    }
+    for (const Stray& stray : r.strays) {
+      late.push_back({device.sources[s].location, device.sources[s].producer, stray});
     }
   }
+  std::sort(late.begin(), late.end(),
+            [](const LateAnswer& a, const LateAnswer& b) { return key_of(a) < key_of(b); });
   auto key = [&](const Candidate& c) {
     return std::tuple<int64_t, std::string_view>(c.due_ms, names[c.location]);
   };
@@ -143,13 +210,11 @@ void merge(const DeviceResults& device, const Names& names, int64_t from_ms, int
     for (; end < candidates.size() && key(candidates[end]) == key(candidates[i]); ++end) {
       const Candidate& c = candidates[end];
       const Source& source = device.sources[c.source];
-      size_t burst = c.burst;
-      claims.push_back(
-          {names[source.producer], source.clock_steps, view_of(source.results, c.index, burst)});
+      claims.push_back({names[source.producer], source.clock_steps, view_of(source, c.index)});
     }
     const size_t best = claims.size() == 1 ? 0 : choose(claims);
     const Candidate& c = candidates[i + best];
-    append_row(device.sources[c.source], c.index, claims[best].result, out);
+    append_row(device.sources[c.source], c.index, claims[best].result, late, out);
     i = end;
   }
 }
@@ -205,13 +270,19 @@ class Scan {
     sort_bursts(scratch_);
     const auto it = clock_steps_.find({std::string(record.producer), record.epoch});
     const uint32_t steps = it == clock_steps_.end() ? 0 : it->second;
-    size_t burst = 0;
     for (size_t i = 0; i < scratch_.size(); ++i) {
       if (only_ && scratch_.device[i] != *only_) continue;
       if (scratch_.due_ms[i] < from_ms_ || scratch_.due_ms[i] >= to_ms_) continue;
       const uint16_t location = names_.id(scratch_.location);
       const uint16_t producer = names_.id(record.producer);
-      append_one(scratch_, i, burst, hot_[scratch_.device[i]].of(location, producer, steps));
+      append_one(scratch_, i, hot_[scratch_.device[i]].of(location, producer, steps));
+    }
+    for (const Stray& stray : scratch_.strays) {
+      if (only_ && stray.device != *only_) continue;
+      if (stray.due_ms < from_ms_ || stray.due_ms >= to_ms_) continue;
+      const uint16_t location = names_.id(scratch_.location);
+      const uint16_t producer = names_.id(record.producer);
+      hot_[stray.device].of(location, producer, steps).results.strays.push_back(stray);
     }
   }
 
@@ -226,13 +297,13 @@ class Scan {
     }
     const BinaryResult declared(
         tx_,
-        fmt::format(
-            "DECLARE chunks NO SCROLL CURSOR FOR SELECT c.device_id, c.start_ms, c.step_ms,"
-            " c.clock_steps, c.echoes, l.name, p.name, c.samples, c.extra FROM ping_chunks c"
-            " JOIN history_names l ON l.id = c.location_id"
-            " JOIN history_names p ON p.id = c.producer_id"
-            " WHERE {} ORDER BY c.device_id",
-            where),
+        fmt::format("DECLARE chunks NO SCROLL CURSOR FOR SELECT c.device_id, c.start_ms, c.step_ms,"
+                    " c.clock_steps, c.echoes, l.name, p.name, c.samples, c.extra,"
+                    " c.details FROM ping_chunks c"
+                    " JOIN history_names l ON l.id = c.location_id"
+                    " JOIN history_names p ON p.id = c.producer_id"
+                    " WHERE {} ORDER BY c.device_id",
+                    where),
         params);
     DeviceId current = 0;
     DeviceResults results;
@@ -263,15 +334,16 @@ class Scan {
   void take_chunk(const BinaryResult& rows, int i, DeviceResults& results) {
     rows.int32_array(i, 7, samples_);
     rows.int32_array(i, 8, extra_);
-    PingResults& to = results.of(names_.id(rows.bytes(i, 5)), names_.id(rows.bytes(i, 6)),
-                                 static_cast<uint32_t>(rows.int16(i, 3)));
+    Source& to = results.of(names_.id(rows.bytes(i, 5)), names_.id(rows.bytes(i, 6)),
+                            static_cast<uint32_t>(rows.int16(i, 3)));
     const bool whole = append_chunk({.device = static_cast<DeviceId>(rows.int64(i, 0)),
                                      .start_ms = rows.int64(i, 1),
                                      .step_ms = static_cast<uint32_t>(rows.int32(i, 2)),
                                      .echoes = static_cast<uint32_t>(rows.int16(i, 4)),
                                      .samples = samples_,
-                                     .extra = extra_},
-                                    to);
+                                     .extra = extra_,
+                                     .details = rows.bytes(i, 9)},
+                                    to.results, &to.texts);
     if (!whole) {
       throw postgres::RawError(
           {Errc::kPermanent, fmt::format("ping_chunks: the chunk of device {} at {} is corrupt",
@@ -378,6 +450,7 @@ Result<std::map<DeviceId, Statistics>> Reader::statistics(int64_t from_ms, int64
     scan.run([&](DeviceId device, const DeviceResults& results) {
       merged.rows.clear();
       merged.echoes.clear();
+      merged.details.clear();
       merge(results, scan.names(), from_ms, to_ms, merged);
       if (!merged.rows.empty()) out[device] = statistics_of(merged);
     });
@@ -394,6 +467,7 @@ Result<Reader::Latest> Reader::latest(int64_t since_ms) {
     scan.run([&](DeviceId device, const DeviceResults& results) {
       merged.rows.clear();
       merged.echoes.clear();
+      merged.details.clear();
       merge(results, scan.names(), since_ms, kForever, merged);
       if (merged.rows.empty()) return;
       Row row = merged.rows.back();
@@ -401,9 +475,31 @@ Result<Reader::Latest> Reader::latest(int64_t since_ms) {
       row.echo_begin = static_cast<uint32_t>(out.names_and_echoes.echoes.size());
       out.names_and_echoes.echoes.insert(out.names_and_echoes.echoes.end(), begin,
                                          begin + row.echo_count + row.burst_answered);
+      if (const Details* details = merged.details_of(row)) {
+        row.details = static_cast<uint32_t>(out.names_and_echoes.details.size());
+        out.names_and_echoes.details.push_back(*details);
+      }
       out.rows[device] = row;
     });
     out.names_and_echoes.names = scan.names().all();
+    return out;
+  });
+}
+
+Result<std::vector<AddressChangeRow>> Reader::address_changes(DeviceId device, size_t limit) {
+  return connection_.snapshot([&](Transaction& tx) {
+    std::vector<AddressChangeRow> out;
+    for (const auto& row :
+         tx.exec("SELECT floor(extract(epoch FROM at) * 1000)::bigint, location, prober,"
+                 " coalesce(host(was), ''), coalesce(host(becomes), '') FROM address_changes"
+                 " WHERE device_id = $1 ORDER BY at DESC, id DESC LIMIT $2",
+                 static_cast<int64_t>(device), static_cast<int64_t>(limit))) {
+      out.push_back({.at_ms = row[0].as<int64_t>(),
+                     .location = row[1].as<std::string>(),
+                     .prober = row[2].as<std::string>(),
+                     .was = row[3].as<std::string>(),
+                     .becomes = row[4].as<std::string>()});
+    }
     return out;
   });
 }

@@ -30,25 +30,39 @@ struct Echo {
   friend bool operator==(const Echo&, const Echo&) = default;
 };
 
+// What is known of a result beyond its echoes. Few have any.
+struct Details {
+  std::vector<EchoNote> notes;      // by rising echo; burst echoes after those of the train
+  std::vector<ProofResult> proofs;  // in the order they were tried
+  std::vector<Stray> strays;        // answers that came after the result had left
+  std::string text;                 // who paused
+
+  friend bool operator==(const Details&, const Details&) = default;
+};
+
 // One result. Names and echoes are in the Results it came with.
 struct Row {
   int64_t due_ms = 0;  // the slot, Unix ms
   uint32_t interval_ms = 0;
   Verdict verdict = Verdict::kNotMeasured;
   Reason reason = Reason::kNone;
-  uint16_t location = 0;        // index into Results::names
-  uint16_t producer = 0;        // index into Results::names
-  uint32_t echo_begin = 0;      // into Results::echoes; the check's own echoes come first,
-  uint16_t echo_count = 0;      // this many
-  uint16_t burst_sent = 0;      // burst echoes asked because the check failed
-  uint16_t burst_answered = 0;  // their answers stand after the own echoes in Results::echoes
-  uint32_t rtt_us = 0;          // mean of everything answered (bursts included); 0 = nothing was
+  uint16_t location = 0;          // index into Results::names
+  uint16_t producer = 0;          // index into Results::names
+  uint32_t echo_begin = 0;        // into Results::echoes; the check's own echoes come first,
+  uint16_t echo_count = 0;        // this many
+  uint16_t burst_sent = 0;        // burst echoes asked because the check failed
+  uint16_t burst_answered = 0;    // their answers stand after the own echoes in Results::echoes
+  uint32_t rtt_us = 0;            // mean of everything answered (bursts included); 0 = nothing was
+  uint32_t details = kNoDetails;  // index into Results::details
+
+  static constexpr uint32_t kNoDetails = ~uint32_t{0};
 };
 
 struct Results {
   std::vector<Row> rows;  // by rising due_ms, then location name
   std::vector<Echo> echoes;
   std::vector<std::string> names;
+  std::vector<Details> details;
   bool truncated = false;  // more existed than `limit`; the newest were kept
 
   const std::string& location(const Row& row) const { return names[row.location]; }
@@ -58,6 +72,10 @@ struct Results {
   }
   std::span<const Echo> burst_answers_of(const Row& row) const {
     return {echoes.data() + row.echo_begin + row.echo_count, row.burst_answered};
+  }
+  // Null: there are none.
+  const Details* details_of(const Row& row) const {
+    return row.details == Row::kNoDetails ? nullptr : &details[row.details];
   }
 };
 
@@ -83,6 +101,15 @@ struct Gap {
   std::optional<int64_t> from_ms;  // slots that may be concerned lie in [from_ms, to_ms];
   std::optional<int64_t> to_ms;    // nullopt = unknown
   std::string reason;
+};
+
+// A device that is given by name got another address.
+struct AddressChangeRow {
+  int64_t at_ms = 0;
+  std::string location;
+  std::string prober;
+  std::string was;      // "": the first one
+  std::string becomes;  // "": the name resolved no more
 };
 
 Statistics statistics_of(const Results& results);
@@ -117,9 +144,12 @@ class Reader {
   // The newest result of each device not older than `since_ms`, over all locations.
   struct Latest {
     std::map<DeviceId, Row> rows;
-    Results names_and_echoes;  // its rows are empty; names and echoes of the rows above
+    Results names_and_echoes;  // its rows are empty; names, echoes, details of the rows above
   };
   Result<Latest> latest(int64_t since_ms);
+
+  // The newest `limit` address changes of a device, newest first.
+  Result<std::vector<AddressChangeRow>> address_changes(DeviceId device, size_t limit = 100);
 
   // Announced losses whose span touches the window or is unknown, newest first, at most `limit`.
   Result<std::vector<Gap>> gaps(int64_t from_ms, int64_t to_ms, size_t limit = 1000);

@@ -1,7 +1,8 @@
 // What recording costs: bytes of storage per sample and CPU seconds per million results, hot and
 // chunked, at 10,000 devices. Against a PostgreSQL of its own with fsync on. Prints one JSON object
 // a line.
-//   recorder_bench [devices] [interval_ms] [seconds] [chunk_every_s]
+//   recorder_bench [devices] [interval_ms] [seconds] [chunk_every_s] [unreachable]
+// unreachable: of a thousand checks so many fail because one router says "host unreachable".
 #include <fmt/format.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -99,6 +100,8 @@ int main(int argc, char** argv) {
   const auto interval_ms = static_cast<uint32_t>(argument(2, 1'000));
   const int64_t seconds = argument(3, 300);
   const int64_t chunk_every = argument(4, 60);
+  const auto unreachable = static_cast<uint64_t>(argument(5, 0));
+  const IpAddress router = *ip_from_bytes("\x0a\x01\x02\x03");
   testing::PostgresServer server({.fsync = true});
   postgres::Options options{.conninfo = server.conninfo()};
   auto connection = must(postgres::Connection::open(options));
@@ -134,10 +137,19 @@ int main(int argc, char** argv) {
       r.device.push_back(id);
       r.interval_ms.push_back(interval_ms);
       r.due_ms.push_back(slot_at_or_before(id, interval_ms, at_ms + 199));
-      const bool lost = random.chance(5);
+      const bool cut_off = unreachable > 0 && random.chance(unreachable);
+      const bool lost = cut_off || random.chance(5);
       r.verdict.push_back(lost ? Verdict::kFailed : Verdict::kAnswered);
-      r.reason.push_back(lost ? Reason::kTimeout : Reason::kNone);
-      r.echo_outcome.push_back(lost ? EchoOutcome::kTimeout : EchoOutcome::kReply);
+      r.reason.push_back(cut_off ? Reason::kUnreachable : lost ? Reason::kTimeout : Reason::kNone);
+      r.echo_outcome.push_back(cut_off ? EchoOutcome::kHostUnreachable
+                               : lost  ? EchoOutcome::kTimeout
+                                       : EchoOutcome::kReply);
+      if (cut_off) {
+        r.notes.push_back({.index = static_cast<uint32_t>(r.size() - 1),
+                           .icmp_type = 3,
+                           .icmp_code = 1,
+                           .from = router});
+      }
       r.echo_rtt_us.push_back(lost ? 0 : rtt_of(random, id));
       r.echo_begin.push_back(static_cast<uint32_t>(r.echo_outcome.size()));
     }

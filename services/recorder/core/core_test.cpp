@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "common/base/random.h"
 #include "services/recorder/core/gap_spans.h"
@@ -69,6 +70,24 @@ TEST(Judge, QuarantinesWhatARowCannotHold) {
   EXPECT_EQ(judged(r).fate, Fate::kQuarantine);
 }
 
+TEST(Judge, LooksAtWhatStandsBesideTheResults) {
+  PingResults r = one(7, 5000, kNowMs);
+  r.strays = {{.device = 7, .due_ms = kNowMs - 9000}};
+  r.address_changes = {{.device = 7, .at_ms = kNowMs}};
+  EXPECT_EQ(judged(r).fate, Fate::kRecord);
+  r.strays[0].due_ms = kNowMs + 60'000;
+  EXPECT_EQ(judged(r).fate, Fate::kSetAside);
+  DeviceId other = 8;
+  while (partition_of(other) == partition_of(7)) ++other;
+  r.strays[0].device = other;
+  EXPECT_EQ(judged(r).fate, Fate::kQuarantine);
+  r.strays.clear();
+  r.address_changes[0].device = other;
+  EXPECT_EQ(judged(r).fate, Fate::kQuarantine);
+  r.address_changes[0].device = 0;
+  EXPECT_EQ(judged(r).fate, Fate::kQuarantine);
+}
+
 TEST(Judge, SetsAsideWhatIsMoreThanTenSecondsAhead) {
   EXPECT_EQ(judged(one(7, 1000, kNowMs + 10'000)).fate, Fate::kRecord);
   EXPECT_EQ(judged(one(7, 1000, kNowMs + 11'001)).fate, Fate::kSetAside);
@@ -88,7 +107,8 @@ PingResults decoded(const Chunks& chunks, const ChunkHead& h) {
                             .step_ms = h.step_ms,
                             .echoes = h.echoes,
                             .samples = chunks.samples_of(h),
-                            .extra = chunks.extra_of(h)},
+                            .extra = chunks.extra_of(h),
+                            .details = chunks.details_of(h)},
                            out));
   return out;
 }
@@ -155,6 +175,69 @@ TEST(Transpose, DropsAndCountsWhatIsPastRetention) {
   EXPECT_EQ(chunks.discarded, 1U);
 }
 
+TEST(Transpose, KeepsTheDetailsOfTheResultThatStays) {
+  PingResults away = one(7, 1000, kNowMs);
+  away.verdict = {Verdict::kFailed};
+  away.reason = {Reason::kUnreachable};
+  away.echo_outcome = {EchoOutcome::kHostUnreachable};
+  away.echo_rtt_us = {0};
+  away.notes = {{.icmp_type = 3, .icmp_code = 1}};
+  for (const bool away_first : {true, false}) {
+    Transposer t;
+    t.add(0, away_first ? away : one(7, 1000, kNowMs));
+    t.add(0, away_first ? one(7, 1000, kNowMs) : away);
+    t.add(1, away);
+    const Chunks chunks = t.take(0);
+    ASSERT_EQ(chunks.heads.size(), 2U);
+    EXPECT_TRUE(decoded(chunks, chunks.heads[0]).notes.empty());
+    EXPECT_EQ(decoded(chunks, chunks.heads[1]).notes, away.notes);
+  }
+}
+
+// Every stray comes out once, in a chunk that begins in its hour and not after it, of its source.
+TEST(Transpose, PutsLateAnswersWhereAReaderLooksForTheirSlot) {
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    Transposer t;
+    using Key = std::tuple<uint32_t, DeviceId, int64_t, uint32_t>;
+    std::multiset<Key> expected;
+    const int64_t oldest = kNowMs - 7'000'000;
+    for (int b = 0; b < 6; ++b) {
+      const auto source = static_cast<uint32_t>(random.below(2));
+      PingResults r = one(1 + random.below(3), random.chance(700) ? 1000 : 300,
+                          kNowMs + static_cast<int64_t>(random.below(8'000'000)) - 4'000'000);
+      for (uint64_t n = random.below(4); n > 0; --n) {
+        const Stray stray{
+            .device = 1 + random.below(3),
+            .due_ms = kNowMs + static_cast<int64_t>(random.below(16'000'000)) - 8'000'000,
+            .echo = static_cast<uint32_t>(random.below(2)),
+            .rtt_us = 5};
+        if (stray.due_ms >= oldest) {
+          expected.insert({source, stray.device, stray.due_ms, stray.echo});
+        }
+        r.strays.push_back(stray);
+      }
+      t.add(source, std::move(r));
+    }
+    const Chunks chunks = t.take(oldest);
+    std::multiset<Key> got;
+    std::set<std::tuple<DeviceId, uint32_t>> parts;
+    for (const ChunkHead& h : chunks.heads) {
+      EXPECT_TRUE(parts.insert({h.device, h.ordinal}).second);
+      const PingResults r = decoded(chunks, h);
+      for (const Stray& stray : r.strays) {
+        EXPECT_LE(h.start_ms, stray.due_ms);
+        EXPECT_EQ(h.start_ms / kChunkSpanMs, stray.due_ms / kChunkSpanMs);
+        got.insert({h.source, stray.device, stray.due_ms, stray.echo});
+      }
+    }
+    EXPECT_EQ(got, expected);
+    EXPECT_EQ(chunks.strays, expected.size());
+    EXPECT_EQ(chunks.results + chunks.doubled + chunks.discarded, 6U);
+  }
+}
+
 using Slot = std::tuple<DeviceId, uint32_t, uint32_t, int64_t>;  // device, source, interval, due
 struct Content {
   Verdict verdict;
@@ -205,11 +288,10 @@ std::map<Slot, Content> contents(const Chunks& chunks) {
   std::map<Slot, Content> out;
   for (const ChunkHead& h : chunks.heads) {
     const PingResults r = decoded(chunks, h);
-    size_t burst = 0;
     for (size_t i = 0; i < r.size(); ++i) {
       const Slot slot{h.device, h.source, h.step_ms, r.due_ms[i]};
       EXPECT_EQ(out.count(slot), 0U);
-      out[slot] = content_of(view_of(r, i, burst));
+      out[slot] = content_of(view_of(r, i));
     }
   }
   return out;
@@ -224,9 +306,8 @@ TEST(Transpose, HoldsEverySlotOnceWhateverTheOrderOfArrival) {
     for (int b = 0; b < 20; ++b) {
       batches.emplace_back(static_cast<uint32_t>(random.below(2)), random_batch(random));
       const auto& [source, r] = batches.back();
-      size_t burst = 0;
       for (size_t i = 0; i < r.size(); ++i) {
-        const ResultView v = view_of(r, i, burst);
+        const ResultView v = view_of(r, i);
         const Slot slot{r.device[i], source, r.interval_ms[i], r.due_ms[i]};
         const auto it = expected.find(slot);
         if (it == expected.end()) {

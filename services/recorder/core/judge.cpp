@@ -20,6 +20,21 @@ const char* impossible(const PingResults& r, size_t i, uint32_t partition) {
   return nullptr;
 }
 
+// The same for what stands beside the results.
+const char* impossible_aside(const PingResults& r, uint32_t partition) {
+  constexpr uint64_t kIdMax = std::numeric_limits<int64_t>::max();
+  auto belongs = [&](DeviceId device) {
+    return device != 0 && device <= kIdMax && partition_of(device) == partition;
+  };
+  for (const Stray& stray : r.strays) {
+    if (!belongs(stray.device)) return "a late answer's device belongs to another partition";
+  }
+  for (const AddressChange& change : r.address_changes) {
+    if (!belongs(change.device)) return "an address change's device belongs to another partition";
+  }
+  return nullptr;
+}
+
 bool is_location(const std::string& name) {
   return !name.empty() && name.size() <= 255 && name.find('\0') == std::string::npos;
 }
@@ -43,6 +58,8 @@ Judgement judge(const PingResults& results, uint32_t partition, WallTime now, Du
   for (size_t i = 0; i < results.size(); ++i) {
     if (const char* reason = impossible(results, i, partition)) return quarantine(reason);
   }
+  if (const char* reason = impossible_aside(results, partition)) return quarantine(reason);
+  for (const Stray& stray : results.strays) out.newest_ms = std::max(out.newest_ms, stray.due_ms);
   if (out.newest_ms > unix_ms(now + kFutureMax)) {
     out.fate = Fate::kSetAside;
   } else if (out.newest_ms < unix_ms(now - retention)) {

@@ -22,7 +22,7 @@ struct Judgement {
   Fate fate = Fate::kRecord;
   const char* reason = "";  // of kQuarantine: the rule it breaks
   int64_t oldest_ms = 0;    // slots of the record
-  int64_t newest_ms = 0;
+  int64_t newest_ms = 0;    // those of late answers included
 
   friend bool operator==(const Judgement&, const Judgement&) = default;
 };

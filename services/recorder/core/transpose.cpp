@@ -8,8 +8,6 @@
 namespace gema::recorder {
 namespace {
 
-constexpr uint32_t kNoBurst = ~uint32_t{0};
-
 int64_t span_of(int64_t due_ms) {
   const int64_t quotient = due_ms / kChunkSpanMs;
   return due_ms % kChunkSpanMs < 0 ? quotient - 1 : quotient;
@@ -20,64 +18,102 @@ int64_t span_of(int64_t due_ms) {
 void Transposer::add(uint32_t source, PingResults results) {
   sort_bursts(results);
   const auto batch = static_cast<uint32_t>(batches_.size());
-  size_t burst = 0;
   for (size_t i = 0; i < results.size(); ++i) {
-    while (burst < results.burst.size() && results.burst[burst].index < i) ++burst;
-    const bool has = burst < results.burst.size() && results.burst[burst].index == i;
     entries_.push_back({.device = results.device[i],
                         .due_ms = results.due_ms[i],
                         .source = source,
                         .interval_ms = results.interval_ms[i],
                         .batch = batch,
-                        .index = static_cast<uint32_t>(i),
-                        .burst = has ? static_cast<uint32_t>(burst) : kNoBurst});
+                        .index = static_cast<uint32_t>(i)});
   }
+  for (const Stray& stray : results.strays) strays_.push_back({stray, source});
   batches_.push_back(std::move(results));
 }
 
 ResultView Transposer::view(const Entry& entry) const {
-  const PingResults& results = batches_[entry.batch];
-  size_t burst = entry.burst == kNoBurst ? results.burst.size() : entry.burst;
-  return view_of(results, entry.index, burst);
+  return view_of(batches_[entry.batch], entry.index);
 }
 
-void Transposer::emit(std::span<const Entry> run, uint32_t ordinal, Chunks& out) const {
-  ChunkHead head{.device = run.front().device,
-                 .source = run.front().source,
-                 .start_ms = run.front().due_ms,
-                 .step_ms = run.front().interval_ms,
-                 .ordinal = ordinal,
-                 .samples_begin = out.samples.size(),
-                 .extra_begin = out.extra.size()};
+ChunkHead Transposer::head(DeviceId device, uint32_t source, int64_t start_ms, Chunks& out) const {
+  const bool another = !out.heads.empty() && out.heads.back().device == device;
+  return {.device = device,
+          .source = source,
+          .start_ms = start_ms,
+          .ordinal = another ? out.heads.back().ordinal + 1 : 0,
+          .samples_begin = out.samples.size(),
+          .extra_begin = out.extra.size(),
+          .details_begin = out.details.size()};
+}
+
+size_t Transposer::strays_before(DeviceId device, uint32_t source, int64_t due_ms) const {
+  const auto at =
+      std::lower_bound(strays_.begin() + static_cast<ptrdiff_t>(next_stray_), strays_.end(),
+                       std::tie(device, source, due_ms), [](const LateAnswer& s, const auto& key) {
+                         return std::tie(s.stray.device, s.source, s.stray.due_ms) < key;
+                       });
+  return static_cast<size_t>(at - strays_.begin());
+}
+
+void Transposer::emit(std::span<const Entry> run, Chunks& out) {
+  const Entry& first = run.front();
+  if (next_stray_ < strays_.size()) {
+    emit_strays(strays_before(first.device, first.source, first.due_ms), out);
+  }
+  ChunkHead chunk = head(first.device, first.source, first.due_ms, out);
+  chunk.step_ms = first.interval_ms;
   for (const Entry& entry : run) {
     const PingResults& r = batches_[entry.batch];
-    head.echoes = std::max(head.echoes, r.echo_begin[entry.index + 1] - r.echo_begin[entry.index]);
+    chunk.echoes =
+        std::max(chunk.echoes, r.echo_begin[entry.index + 1] - r.echo_begin[entry.index]);
   }
   uint32_t slot = 0;
   for (const Entry& entry : run) {
-    const auto at = static_cast<uint32_t>((entry.due_ms - head.start_ms) / head.step_ms);
+    const auto at = static_cast<uint32_t>((entry.due_ms - chunk.start_ms) / chunk.step_ms);
     for (; slot < at; ++slot) {
       out.samples.push_back(kNoResult);
-      out.samples.resize(out.samples.size() + head.echoes - 1, kNoEcho);
+      out.samples.resize(out.samples.size() + chunk.echoes - 1, kNoEcho);
     }
-    append_sample(view(entry), slot++, head.echoes, out.samples, out.extra);
+    const ResultView result = view(entry);
+    details_.add(result, slot);
+    append_sample(result, slot++, chunk.echoes, out.samples, out.extra);
   }
-  head.samples_end = out.samples.size();
-  head.extra_end = out.extra.size();
+  for (; next_stray_ < strays_.size(); ++next_stray_, ++out.strays) {
+    const LateAnswer& s = strays_[next_stray_];
+    if (s.stray.device != first.device || s.source != first.source) break;
+    if (span_of(s.stray.due_ms) != span_of(first.due_ms)) break;
+    details_.add_stray(s.stray, chunk.start_ms);
+  }
+  details_.take(out.details);
+  chunk.samples_end = out.samples.size();
+  chunk.extra_end = out.extra.size();
+  chunk.details_end = out.details.size();
   out.results += run.size();
-  out.heads.push_back(head);
+  out.heads.push_back(chunk);
 }
 
-Chunks Transposer::take(int64_t oldest_ms) {
-  Chunks out;
-  const size_t before = entries_.size();
-  std::erase_if(entries_, [&](const Entry& e) { return e.due_ms < oldest_ms; });
-  out.discarded = before - entries_.size();
-  std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) {
-    return std::tie(a.device, a.source, a.interval_ms, a.due_ms, a.batch, a.index) <
-           std::tie(b.device, b.source, b.interval_ms, b.due_ms, b.batch, b.index);
-  });
-  // Of several results of one source for one slot the best stays, at the first one's place.
+void Transposer::emit_strays(size_t end, Chunks& out) {
+  while (next_stray_ < end) {
+    const LateAnswer& first = strays_[next_stray_];
+    ChunkHead chunk = head(first.stray.device, first.source, first.stray.due_ms, out);
+    chunk.step_ms = 1;
+    out.samples.push_back(kNoResult);
+    for (; next_stray_ < end; ++next_stray_, ++out.strays) {
+      const LateAnswer& s = strays_[next_stray_];
+      if (s.stray.device != first.stray.device || s.source != first.source ||
+          span_of(s.stray.due_ms) != span_of(first.stray.due_ms)) {
+        break;
+      }
+      details_.add_stray(s.stray, chunk.start_ms);
+    }
+    details_.take(out.details);
+    chunk.samples_end = out.samples.size();
+    chunk.extra_end = out.extra.size();
+    chunk.details_end = out.details.size();
+    out.heads.push_back(chunk);
+  }
+}
+
+void Transposer::drop_doubles(Chunks& out) {
   size_t kept = 0;
   for (size_t i = 0; i < entries_.size(); ++i) {
     const Entry& e = entries_[i];
@@ -91,7 +127,24 @@ Chunks Transposer::take(int64_t oldest_ms) {
     }
   }
   entries_.resize(kept);
-  uint32_t ordinal = 0;
+}
+
+Chunks Transposer::take(int64_t oldest_ms) {
+  Chunks out;
+  const size_t before = entries_.size();
+  std::erase_if(entries_, [&](const Entry& e) { return e.due_ms < oldest_ms; });
+  std::erase_if(strays_, [&](const LateAnswer& s) { return s.stray.due_ms < oldest_ms; });
+  out.discarded = before - entries_.size();
+  std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) {
+    return std::tie(a.device, a.source, a.interval_ms, a.due_ms, a.batch, a.index) <
+           std::tie(b.device, b.source, b.interval_ms, b.due_ms, b.batch, b.index);
+  });
+  std::sort(strays_.begin(), strays_.end(), [](const LateAnswer& a, const LateAnswer& b) {
+    return std::tie(a.stray.device, a.source, a.stray.due_ms, a.stray.echo, a.stray.kind,
+                    a.stray.rtt_us) < std::tie(b.stray.device, b.source, b.stray.due_ms,
+                                               b.stray.echo, b.stray.kind, b.stray.rtt_us);
+  });
+  drop_doubles(out);
   for (size_t begin = 0, i = 1; i <= entries_.size(); ++i) {
     const Entry& first = entries_[begin];
     if (i < entries_.size()) {
@@ -104,12 +157,14 @@ Chunks Transposer::take(int64_t oldest_ms) {
         continue;
       }
     }
-    emit(std::span<const Entry>(entries_).subspan(begin, i - begin), ordinal, out);
-    ordinal = i < entries_.size() && entries_[i].device == first.device ? ordinal + 1 : 0;
+    emit(std::span<const Entry>(entries_).subspan(begin, i - begin), out);
     begin = i;
   }
+  emit_strays(strays_.size(), out);
   entries_.clear();
   batches_.clear();
+  strays_.clear();
+  next_stray_ = 0;
   return out;
 }
 

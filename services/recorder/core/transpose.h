@@ -4,15 +4,20 @@
 // per device, source, interval and unbroken run within an hour. Where one source gave two results
 // for a slot, the better one stays (common/domain/chunk.h); between sources the reader decides, so
 // that what comes later can still take part. The outcome does not depend on the order of add().
+// Strays go into the chunk that is there for their hour, so a reader finds them where it looks for
+// the slot; where there is none (the slot was transposed before) into a chunk without results.
 //
 // Pure; keeps what was added until take().
 #pragma once
 
 #include <cstdint>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/domain/chunk.h"
+#include "common/domain/chunk_details.h"
 #include "common/domain/ping.h"
 
 namespace gema::recorder {
@@ -28,13 +33,17 @@ struct ChunkHead {
   size_t samples_end = 0;
   size_t extra_begin = 0;
   size_t extra_end = 0;
+  size_t details_begin = 0;
+  size_t details_end = 0;
 };
 
 struct Chunks {
   std::vector<ChunkHead> heads;
   std::vector<int32_t> samples;
   std::vector<int32_t> extra;
+  std::string details;
   uint64_t results = 0;    // that the chunks hold
+  uint64_t strays = 0;     // ditto
   uint64_t doubled = 0;    // dropped: the same source had a better one for the slot
   uint64_t discarded = 0;  // dropped: before `oldest_ms`
 
@@ -43,6 +52,9 @@ struct Chunks {
   }
   std::span<const int32_t> extra_of(const ChunkHead& h) const {
     return {extra.data() + h.extra_begin, h.extra_end - h.extra_begin};
+  }
+  std::string_view details_of(const ChunkHead& h) const {
+    return std::string_view(details).substr(h.details_begin, h.details_end - h.details_begin);
   }
 };
 
@@ -61,15 +73,29 @@ class Transposer {
     uint32_t interval_ms;
     uint32_t batch;
     uint32_t index;
-    uint32_t burst;  // place in the batch's bursts, ~0 = none
+  };
+  struct LateAnswer {
+    Stray stray;
+    uint32_t source;
   };
 
   ResultView view(const Entry& entry) const;
-  // Appends the chunk of entries [begin, end), which are one run without doubles.
-  void emit(std::span<const Entry> run, uint32_t ordinal, Chunks& out) const;
+  // Of several results of one source for one slot the best stays.
+  void drop_doubles(Chunks& out);
+  // Appends the chunk of `run`, results of one device and source without doubles, and as many of
+  // its strays as fit into its hour.
+  void emit(std::span<const Entry> run, Chunks& out);
+  // Appends chunks without results for strays up to (not including) `end`.
+  void emit_strays(size_t end, Chunks& out);
+  // The first stray from next_stray_ on that comes not before that slot.
+  size_t strays_before(DeviceId device, uint32_t source, int64_t due_ms) const;
+  ChunkHead head(DeviceId device, uint32_t source, int64_t start_ms, Chunks& out) const;
 
   std::vector<PingResults> batches_;
   std::vector<Entry> entries_;
+  std::vector<LateAnswer> strays_;
+  size_t next_stray_ = 0;
+  DetailsWriter details_;
 };
 
 }  // namespace gema::recorder

@@ -65,6 +65,7 @@ void Chunker::on_done(const Done& done, Now now) {
     counts_.hot_leaves_dropped += done.housekept->hot_leaves_dropped;
     counts_.chunk_leaves_dropped += done.housekept->chunk_leaves_dropped;
     counts_.quarantine_trimmed += done.housekept->quarantine_trimmed;
+    counts_.address_changes_dropped += done.housekept->address_changes_dropped;
     return;
   }
   MonoTime& due = due_[static_cast<size_t>(done.partition)];
@@ -82,6 +83,7 @@ void Chunker::on_done(const Done& done, Now now) {
   counts_.hot_rows += c.hot_rows;
   counts_.chunks += c.chunks;
   counts_.results += c.results;
+  counts_.strays += c.strays;
   counts_.doubled += c.doubled;
   counts_.discarded += c.discarded;
   counts_.undecodable += c.undecodable;

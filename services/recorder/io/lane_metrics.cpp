@@ -42,6 +42,9 @@ LaneMetrics::LaneMetrics(obs::Metrics& m, const std::string& stream)
       duplicates_(
           m.counter("duplicates_total", "Records that had come before", {{"stream", stream}})),
       wanted_(m.counter("wanted_total", "Records asked for again", {{"stream", stream}})),
+      address_changes_(m.counter("address_changes_total",
+                                 "Names that got another address, as probers said",
+                                 {{"stream", stream}})),
       pending_bytes_(
           m.gauge("pending_bytes", "Bytes waiting for PostgreSQL", {{"stream", stream}})),
       pending_records_(
@@ -72,6 +75,7 @@ void LaneMetrics::update(const Lane& lane, Now now) {
   taken_in_.follow(number(c.taken_in));
   duplicates_.follow(number(stream.duplicates));
   wanted_.follow(number(stream.wanted));
+  address_changes_.follow(number(s.address_changes));
   pending_bytes_.Set(number(lane.pending_bytes()));
   pending_records_.Set(number(lane.pending_records()));
   paused_.Set(lane.paused() ? 1 : 0);
@@ -94,6 +98,9 @@ ChunkerMetrics::ChunkerMetrics(obs::Metrics& m)
       hot_leaves_(m.counter("hot_leaves_dropped_total", "Partitions of hot rows dropped")),
       chunk_leaves_(m.counter("chunk_leaves_dropped_total", "Partitions of chunks dropped")),
       trimmed_(m.counter("quarantine_trimmed_total", "Oldest quarantined records dropped")),
+      addresses_(m.counter("address_changes_dropped_total",
+                           "Address changes past raw retention, dropped")),
+      strays_(m.counter("chunk_strays_total", "Late and doubled answers written beside results")),
       seconds_(m.counter("chunk_seconds_total", "Time spent in chunk transactions")),
       last_seconds_(m.gauge("chunk_last_seconds", "Duration of the last chunk transaction")) {}
 
@@ -110,6 +117,8 @@ void ChunkerMetrics::update(const Chunker& chunker) {
   hot_leaves_.follow(number(c.hot_leaves_dropped));
   chunk_leaves_.follow(number(c.chunk_leaves_dropped));
   trimmed_.follow(number(c.quarantine_trimmed));
+  addresses_.follow(number(c.address_changes_dropped));
+  strays_.follow(number(c.strays));
   seconds_.follow(c.seconds);
   last_seconds_.Set(c.last_seconds);
 }

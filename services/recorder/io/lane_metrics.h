@@ -30,7 +30,7 @@ class LaneMetrics {
  private:
   Following records_, results_, discarded_, quarantined_, set_aside_total_, gaps_, gap_records_,
       commits_, commit_failures_, conflicts_, hot_rows_, hot_bytes_, taken_in_, duplicates_,
-      wanted_;
+      wanted_, address_changes_;
   prometheus::Gauge &pending_bytes_, &pending_records_, &paused_, &set_aside_, &lag_, &outstanding_;
 };
 
@@ -41,7 +41,7 @@ class ChunkerMetrics {
 
  private:
   Following runs_, failures_, hot_rows_, chunks_, results_, doubled_, discarded_, undecodable_,
-      hot_leaves_, chunk_leaves_, trimmed_, seconds_;
+      hot_leaves_, chunk_leaves_, trimmed_, addresses_, strays_, seconds_;
   prometheus::Gauge& last_seconds_;
 };
 

@@ -36,6 +36,11 @@ class PingSorter : public Sorter {
     }
     spans_.note(delivery.key.producer, delivery.key.epoch, delivery.key.partition, delivery.key.seq,
                 judgement.oldest_ms, judgement.newest_ms);
+    // Told at once even when the results must wait: they are facts of their own.
+    for (const AddressChange& change : scratch_.address_changes) {
+      ++counts_.address_changes;
+      batch.address_changes.push_back({delivery.key.producer, scratch_.location, change});
+    }
     if (judgement.fate == Fate::kDiscard) {
       counts_.discarded_results += scratch_.size();
       return;

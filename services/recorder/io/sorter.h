@@ -24,6 +24,7 @@ struct SorterCounts {
   uint64_t set_aside = 0;
   uint64_t gaps = 0;
   uint64_t gap_records = 0;
+  uint64_t address_changes = 0;
   int64_t newest_ms = 0;  // newest slot taken, Unix ms
 };
 

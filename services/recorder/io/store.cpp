@@ -22,7 +22,7 @@ using postgres::Params;
 using postgres::Transaction;
 
 // The migration whose tables this file writes; inventory applies it.
-constexpr int kSchemaNeeded = 2;
+constexpr int kSchemaNeeded = 4;
 constexpr int64_t kLeafUs = 600LL * 1'000'000;  // ping_hot_make_leaf(): ten minutes
 
 std::string hex(std::string_view bytes) {
@@ -181,6 +181,7 @@ Committed Store::commit(Transaction& tx, const Batch& batch) {
   }
   write_rarities(tx, batch);
   if (!batch.transitions.empty()) write_transitions(tx, batch);
+  if (!batch.address_changes.empty()) write_address_changes(tx, batch);
   if (!batch.records.empty()) out.hot_bytes = write_hot(tx, heads, batch.records, out.hot_rows);
   write_positions(tx, batch);
   for (const uint32_t p : touched) heads.tokens[p] = batch.token;
@@ -345,6 +346,31 @@ void Store::write_transitions(Transaction& tx, const Batch& batch) {
       slots.text(), decided.text(), states.text());
 }
 
+void Store::write_address_changes(Transaction& tx, const Batch& batch) {
+  ArrayLiteral devices, locations, probers, times, before, after;
+  auto add = [](ArrayLiteral& array, const IpAddress& address) {
+    if (address.known()) {
+      array.add(std::string_view(to_text(address)));
+    } else {
+      array.add_null();
+    }
+  };
+  for (const AddressChangeRow& row : batch.address_changes) {
+    devices.add(as_bigint(row.change.device));
+    locations.add(row.location);
+    probers.add(row.producer);
+    times.add(row.change.at_ms);
+    add(before, row.change.from);
+    add(after, row.change.to);
+  }
+  tx.exec(
+      "INSERT INTO address_changes (device_id, location, prober, at, was, becomes)"
+      " SELECT device, location, prober, to_timestamp(at_ms / 1000.0), was, becomes"
+      " FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::inet[], $6::inet[])"
+      " AS n (device, location, prober, at_ms, was, becomes)",
+      devices.text(), locations.text(), probers.text(), times.text(), before.text(), after.text());
+}
+
 Result<uint64_t> Store::take_in(WallTime now) {
   auto done = run([&](Transaction& tx) -> uint64_t {
     Heads heads = lock_heads(tx, "ping");
@@ -464,9 +490,9 @@ void copy_chunks(Transaction& tx, const Chunks& chunks, int64_t last,
                  const std::vector<std::array<int32_t, 3>>& source_columns) {
   CopyIn copy(tx,
               "COPY ping_chunks (device_id, start_ms, part, step_ms, location_id, producer_id,"
-              " clock_steps, echoes, samples, extra) FROM STDIN (FORMAT binary)");
+              " clock_steps, echoes, samples, extra, details) FROM STDIN (FORMAT binary)");
   for (const ChunkHead& h : chunks.heads) {
-    copy.row(10);
+    copy.row(11);
     copy.int64(as_bigint(h.device));
     copy.int64(h.start_ms);
     copy.int64(last << 20 | static_cast<int64_t>(h.ordinal & 0xfffff));
@@ -480,6 +506,11 @@ void copy_chunks(Transaction& tx, const Chunks& chunks, int64_t last,
       copy.null();
     } else {
       copy.int32_array(chunks.extra_of(h));
+    }
+    if (h.details_begin == h.details_end) {
+      copy.null();
+    } else {
+      copy.bytes(chunks.details_of(h));
     }
   }
   copy.finish();
@@ -543,6 +574,7 @@ Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration
           partition, extent.last);
   out.chunks = chunks.heads.size();
   out.results = chunks.results;
+  out.strays = chunks.strays;
   out.doubled = chunks.doubled;
   out.discarded = chunks.discarded;
   return out;
@@ -568,6 +600,14 @@ Result<Housekept> Store::housekeep(WallTime now, Duration retention) {
   });
   if (!chunks) return chunks.error();
   out.chunk_leaves_dropped = *chunks;
+  auto addresses = run([&](Transaction& tx) {
+    return tx
+        .exec("DELETE FROM address_changes WHERE at < to_timestamp($1::bigint / 1000.0)",
+              unix_ms(now - retention))
+        .affected_rows();
+  });
+  if (!addresses) return addresses.error();
+  out.address_changes_dropped = static_cast<uint64_t>(*addresses);
   auto trimmed = run([&](Transaction& tx) {
     return tx
         .exec(

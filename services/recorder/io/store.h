@@ -18,6 +18,7 @@
 
 #include "common/base/result.h"
 #include "common/base/time.h"
+#include "common/domain/ping.h"
 #include "common/domain/slot.h"
 #include "common/domain/transition.h"
 #include "common/postgres/connection.h"
@@ -51,6 +52,12 @@ struct GapRow {
   std::string reason;
 };
 
+struct AddressChangeRow {
+  std::string producer;
+  std::string location;
+  AddressChange change;
+};
+
 struct TransitionRow {
   TransitionId id{};
   DeviceId device = 0;
@@ -76,6 +83,7 @@ struct Batch {
   std::vector<EpochRow> epochs;
   std::vector<GapRow> gaps;
   std::vector<TransitionRow> transitions;
+  std::vector<AddressChangeRow> address_changes;
 };
 
 struct Loaded {
@@ -98,6 +106,7 @@ struct Chunked {
   uint64_t hot_bytes = 0;
   uint64_t chunks = 0;
   uint64_t results = 0;
+  uint64_t strays = 0;
   uint64_t doubled = 0;
   uint64_t discarded = 0;
   uint64_t undecodable = 0;
@@ -108,6 +117,7 @@ struct Housekept {
   uint64_t hot_leaves_dropped = 0;
   uint64_t chunk_leaves_dropped = 0;
   uint64_t quarantine_trimmed = 0;
+  uint64_t address_changes_dropped = 0;
 };
 
 class Store {
@@ -124,7 +134,7 @@ class Store {
   Result<uint64_t> take_in(WallTime now);
   // Transposes hot rows of one partition, at most kChunkBytesMax, and moves its watermark.
   Result<Chunked> chunk(uint32_t partition, WallTime now, Duration retention);
-  // Drops leaves that are no longer needed, trims the quarantine.
+  // Drops leaves and address changes that are no longer needed, trims the quarantine.
   Result<Housekept> housekeep(WallTime now, Duration retention);
 
  private:
@@ -143,6 +153,7 @@ class Store {
   void write_positions(postgres::Transaction& tx, const Batch& batch);
   void write_rarities(postgres::Transaction& tx, const Batch& batch);
   void write_transitions(postgres::Transaction& tx, const Batch& batch);
+  void write_address_changes(postgres::Transaction& tx, const Batch& batch);
   Chunked chunk(postgres::Transaction& tx, uint32_t partition, WallTime now, Duration retention);
   int32_t name_id(postgres::Transaction& tx, const std::string& name,
                   std::map<std::string, int32_t>& ids);

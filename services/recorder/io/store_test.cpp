@@ -12,6 +12,7 @@
 #include "common/history/reader.h"
 #include "common/postgres/migrate.h"
 #include "services/recorder/core/limits.h"
+#include "services/recorder/io/sorter.h"
 #include "tests/support/postgres_server.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -200,6 +201,145 @@ TEST_F(StoreTest, ReadsTheSameBeforeAndAfterTransposing) {
   EXPECT_EQ(audit.found, 70U);
   EXPECT_EQ(audit.unexpected, 0U);
   EXPECT_EQ(audit.not_measured, 23U);
+}
+
+// What a reader sees, row for row, as one text.
+std::string told(const history::Results& results) {
+  std::string out;
+  for (const history::Row& row : results.rows) {
+    out += std::to_string(row.due_ms) + results.producer(row) + to_string(row.verdict) +
+           to_string(row.reason) + std::to_string(row.rtt_us);
+    for (const history::Echo& echo : results.echoes_of(row)) out += to_string(echo.outcome);
+    if (const history::Details* d = results.details_of(row)) {
+      for (const EchoNote& n : d->notes) {
+        out += std::string(" note ") + std::to_string(n.echo) + to_string(n.kind) +
+               std::to_string(n.icmp_type) + "/" + std::to_string(n.icmp_code) + "e" +
+               std::to_string(n.error) + "r" + std::to_string(n.rtt_us) + "x" +
+               std::to_string(n.count) + to_text(n.from);
+      }
+      for (const ProofResult& p : d->proofs) {
+        out += std::string(" proof ") + to_string(p.kind) + to_string(p.outcome) +
+               std::to_string(p.port) + "s" + std::to_string(p.status) + "t" +
+               std::to_string(p.elapsed_us);
+      }
+      for (const Stray& s : d->strays) {
+        out += std::string(" stray ") + std::to_string(s.echo) + to_string(s.kind) +
+               std::to_string(s.rtt_us);
+      }
+      if (!d->text.empty()) out += " by " + d->text;
+    }
+    out += "\n";
+  }
+  return out;
+}
+
+PingResults unreachable(const std::vector<DeviceId>& devices, int64_t at_ms) {
+  PingResults r = batch_of(devices, at_ms, Verdict::kFailed);
+  for (uint32_t i = 0; i < r.size(); ++i) {
+    r.reason[i] = Reason::kUnreachable;
+    r.echo_outcome[i] = EchoOutcome::kHostUnreachable;
+    r.notes.push_back({.index = i,
+                       .icmp_type = 3,
+                       .icmp_code = 1,
+                       .from = *ip_from_bytes(std::string_view("\xc0\x00\x02\x02", 4))});
+  }
+  return r;
+}
+
+TEST_F(StoreTest, ReadsDetailsTheSameBeforeAndAfterTransposing) {
+  const int64_t due = batch_of({7}, kStartMs).due_ms[0];
+  record("prober-1", unreachable({7}, kStartMs));
+  PingResults r = unreachable({7}, kStartMs + 1000);
+  r.proofs = {{.kind = ProofKind::kWeb, .outcome = ProofOutcome::kWrongStatus, .status = 503},
+              {.kind = ProofKind::kTcp, .outcome = ProofOutcome::kReset, .port = 22}};
+  r.strays = {{.device = 7, .due_ms = due, .rtt_us = 3'300'000}};
+  record("prober-1", r);
+  r = batch_of({7}, kStartMs + 2000, Verdict::kNotMeasured);
+  r.reason[0] = Reason::kPaused;
+  r.note = "Siti";
+  record("prober-1", r);
+  r = batch_of({7}, kStartMs + 3000);
+  r.notes = {{.kind = NoteKind::kDuplicate, .count = 2}};
+  // Of another prober: it answers no echo whose result is shown.
+  r.strays = {{.device = 7, .due_ms = due, .rtt_us = 9}};
+  record("prober-2", r);
+  const std::string before = told(read(7));
+  EXPECT_NE(before.find("host unreachable note 0icmp error3/1e0r0x1192.0.2.2 stray 0late3300000\n"),
+            std::string::npos)
+      << before;
+  EXPECT_NE(before.find(" proof webwrong status0s503t0 proof tcpconnection reset22s0t0"),
+            std::string::npos)
+      << before;
+  EXPECT_NE(before.find("paused0 by Siti"), std::string::npos) << before;
+  EXPECT_NE(before.find("note 0duplicate0/0e0r0x2"), std::string::npos) << before;
+  EXPECT_EQ(chunk(7).strays, 2U);
+  EXPECT_EQ(told(read(7)), before);
+  // One that comes after its slot was transposed.
+  r = batch_of({7}, kStartMs + 4000);
+  r.strays = {{.device = 7, .due_ms = due + 1000, .rtt_us = 4'000'000}};
+  record("prober-1", r);
+  const std::string later = told(read(7));
+  EXPECT_NE(later.find(" stray 0late4000000"), std::string::npos) << later;
+  EXPECT_EQ(chunk(7).strays, 1U);
+  EXPECT_EQ(told(read(7)), later);
+  EXPECT_EQ(sql("SELECT string_agg(verdict || ' ' || reason, ', ' ORDER BY at) FROM ping_checks"
+                " WHERE device_id = 7"),
+            "failed unreachable, failed unreachable, not measured paused, answered none, "
+            "answered none");
+  history::Reader reader(*connection_);
+  auto latest = reader.latest(kStartMs + 2500);
+  ASSERT_TRUE(latest);
+  EXPECT_EQ(latest->names_and_echoes.details_of(latest->rows.at(7)), nullptr);
+}
+
+TEST_F(StoreTest, ShowsSqlUsersEveryReasonByItsName) {
+  for (int reason = 0; reason <= kReasonMax; ++reason) {
+    const char* name = to_string(static_cast<Reason>(reason));
+    if (std::string(name) == "?") continue;
+    EXPECT_EQ(sql("SELECT ping_reason_text(" + std::to_string(reason) + ")"), name);
+  }
+  for (const EchoOutcome outcome :
+       {EchoOutcome::kUnreachable, EchoOutcome::kNetUnreachable, EchoOutcome::kHostUnreachable,
+        EchoOutcome::kPortUnreachable, EchoOutcome::kProhibited}) {
+    EXPECT_EQ(sql("SELECT verdict || '/' || reason FROM ping_chunk_results(0, 1000, 2, ARRAY[-" +
+                  std::to_string(static_cast<int>(outcome)) + ", -1], NULL)"),
+              "1/3");
+  }
+}
+
+TEST_F(StoreTest, KeepsAddressChangesWithTheirPosition) {
+  const auto address = [](const char* bytes) { return *ip_from_bytes(std::string_view(bytes, 4)); };
+  auto sorter = make_ping_sorter(100'000h);
+  Batch b = empty_batch();
+  PingResults r = batch_of({7}, kStartMs, Verdict::kAnswered, 100, "jak\"arta");
+  r.address_changes = {
+      {.device = 7, .at_ms = kStartMs, .to = address("\xc0\x00\x02\x07")},
+      {.device = 7,
+       .at_ms = kStartMs + 5,
+       .from = address("\xc0\x00\x02\x07"),
+       .to = *ip_from_bytes(std::string_view("\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01", 16))},
+      {.device = 7, .at_ms = kStartMs + 9, .from = address("\xc0\x00\x02\x07")}};
+  stream::Delivery d{
+      .key = {"prober-1", 1, partition_of(7), take_seq(b, "prober-1", 1, partition_of(7))}};
+  encode_ping(r, d.payload);
+  sorter->take(std::move(d), Now{.wall = wall_from_ms(kStartMs)}, b);
+  EXPECT_EQ(sorter->counts().address_changes, 3U);
+  commit(b);
+  EXPECT_TRUE(store_->commit(b)->earlier);  // and not a second time
+  auto changes = history::Reader(*connection_).address_changes(7);
+  ASSERT_TRUE(changes) << changes.error().message;
+  ASSERT_EQ(changes->size(), 3U);
+  EXPECT_EQ((*changes)[0].at_ms, kStartMs + 9);
+  EXPECT_EQ((*changes)[0].was, "192.0.2.7");
+  EXPECT_EQ((*changes)[0].becomes, "");
+  EXPECT_EQ((*changes)[1].becomes, "2001:db8::1");
+  EXPECT_EQ((*changes)[2].was, "");
+  EXPECT_EQ((*changes)[2].location, "jak\"arta");
+  EXPECT_EQ((*changes)[2].prober, "prober-1");
+  EXPECT_EQ(sql("SELECT count(*) FROM device_addresses WHERE device_id = 7"), "3");
+  auto kept = store_->housekeep(wall_from_ms(kStartMs + 6) + 24h, 24h);
+  ASSERT_TRUE(kept) << kept.error().message;
+  EXPECT_EQ(kept->address_changes_dropped, 2U);
 }
 
 TEST_F(StoreTest, CountsACommitOnceWhenItsAnswerWasLost) {
@@ -565,6 +705,16 @@ TEST_F(StoreTest, ShowsExactlyWhatWasRecordedWhateverTheMixture) {
         PingResults r = batch_of({device}, at, static_cast<Verdict>(random.below(3)),
                                  static_cast<uint32_t>(1 + random.below(4)));
         if (random.chance(200)) r.burst = {{0, 4, {9, 9}}};
+        if (random.chance(300)) {
+          r.notes = {{.kind = static_cast<NoteKind>(random.below(4)),
+                      .rtt_us = static_cast<uint32_t>(random.below(3))}};
+        }
+        if (random.chance(200)) r.proofs = {{.elapsed_us = static_cast<uint32_t>(random.below(3))}};
+        if (random.chance(200)) {
+          r.strays = {{.device = device,
+                       .due_ms = r.due_ms[0] - 1000 * static_cast<int64_t>(random.below(3)),
+                       .rtt_us = static_cast<uint32_t>(random.below(99))}};
+        }
         model[{device, r.due_ms[0]}].emplace_back(producer, r);
         add(b, producer, r);
       }
@@ -578,8 +728,7 @@ TEST_F(StoreTest, ShowsExactlyWhatWasRecordedWhateverTheMixture) {
           if (slot.first != device) continue;
           std::vector<Claim> claims;
           for (const auto& [producer, r] : given) {
-            size_t burst = 0;
-            claims.push_back({producer, 0, view_of(r, 0, burst)});
+            claims.push_back({producer, 0, view_of(r, 0)});
           }
           const Claim& expected = claims[choose(claims)];
           ASSERT_LT(slots, results.rows.size());
@@ -588,6 +737,14 @@ TEST_F(StoreTest, ShowsExactlyWhatWasRecordedWhateverTheMixture) {
           EXPECT_EQ(row.verdict, expected.result.verdict);
           EXPECT_EQ(results.producer(row), expected.producer);
           EXPECT_EQ(row.burst_sent, expected.result.burst_sent);
+          const history::Details* d = results.details_of(row);
+          const history::Details none;
+          EXPECT_EQ(
+              (d == nullptr ? none : *d).notes,
+              std::vector<EchoNote>(expected.result.notes.begin(), expected.result.notes.end()));
+          EXPECT_EQ((d == nullptr ? none : *d).proofs,
+                    std::vector<ProofResult>(expected.result.proofs.begin(),
+                                             expected.result.proofs.end()));
           EXPECT_EQ(row.burst_answered, expected.result.burst_rtt_us.size());
           if (row.echo_count > 0) {
             EXPECT_EQ(results.echoes_of(row)[0].rtt_us, expected.result.rtt_us[0]);
@@ -596,8 +753,12 @@ TEST_F(StoreTest, ShowsExactlyWhatWasRecordedWhateverTheMixture) {
         EXPECT_EQ(results.rows.size(), slots);
       }
     }
-    // SQL users see the same, once everything is in chunks.
-    for (DeviceId device = 1; device <= 3; ++device) chunk(device);
+    // Exactly the same, and to SQL users, too, once everything is in chunks.
+    for (DeviceId device = 1; device <= 3; ++device) {
+      const std::string hot = told(read(device));
+      chunk(device);
+      EXPECT_EQ(told(read(device)), hot);
+    }
     for (DeviceId device = 1; device <= 3; ++device) {
       std::string expected;
       const auto results = read(device);
