@@ -180,4 +180,19 @@ void PingResults::clear() {
   note.clear();
 }
 
+uint32_t mean_rtt_us(const PingResults& results, size_t i, const BurstResult* burst) {
+  uint64_t sum = 0;
+  uint64_t count = 0;
+  for (uint32_t e = results.echo_begin[i]; e < results.echo_begin[i + 1]; ++e) {
+    if (results.echo_outcome[e] != EchoOutcome::kReply) continue;
+    sum += results.echo_rtt_us[e];
+    ++count;
+  }
+  if (burst != nullptr) {
+    for (const uint32_t rtt_us : burst->rtt_us) sum += rtt_us;
+    count += burst->rtt_us.size();
+  }
+  return count == 0 ? 0 : static_cast<uint32_t>((sum + count / 2) / count);
+}
+
 }  // namespace gema

@@ -205,4 +205,8 @@ struct PingResults {
   friend bool operator==(const PingResults&, const PingResults&) = default;
 };
 
+// The mean round trip of everything answered to check `i`, own echoes and `burst` (nullptr: none);
+// 0 when nothing was.
+uint32_t mean_rtt_us(const PingResults& results, size_t i, const BurstResult* burst);
+
 }  // namespace gema

@@ -9,7 +9,7 @@
 #include "common/observability/log.h"
 #include "common/postgres/from_config.h"
 #include "common/runtime/clock.h"
-#include "services/gateway/io/local_time.h"
+#include "common/runtime/local_time.h"
 #include "services/gateway/io/metrics_collector.h"
 #include "services/gateway/page/page.h"
 
@@ -35,7 +35,7 @@ App::App(Config config, const runtime::Environment& environment)
 
 Result<void> App::start() {
   const config::Common& common = environment_.common;
-  if (auto zone = use_timezone(common.timezone); !zone) {
+  if (auto zone = runtime::use_timezone(common.timezone); !zone) {
     return zone.error();
   }
   auto auth = Auth::load(config_.token_file.empty() ? common.data_dir / "admin.token"
@@ -95,7 +95,7 @@ ApiDependencies App::dependencies(Auth auth) {
       .style = {"text/css; charset=utf-8", page::style_css()},
       .view = [this] { return view_.copy(runtime::read_clock()); },
       .clock = [] { return runtime::read_clock(); },
-      .local_offset = [] { return local_offset(); },
+      .local_offset = [] { return runtime::local_offset(); },
       .device_history =
           [this](DeviceId device, int64_t from_ms, int64_t to_ms, size_t limit) {
             return history_->device(device, from_ms, to_ms, limit);

@@ -1,8 +1,8 @@
 #include "services/gateway/core/json.h"
 
-#include <array>
-#include <charconv>
 #include <cmath>
+
+#include "common/domain/multi_ping.h"
 
 namespace gema::gateway {
 namespace {
@@ -91,16 +91,6 @@ void append_text(std::string& out, std::string_view text) {
 
 double round2(double value) {
   return std::round(value * 100.0) / 100.0;
-}
-
-std::string python_float(double value) {
-  std::array<char, 32> digits{};
-  const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), value);
-  std::string out(digits.data(), error == std::errc() ? end : digits.data());
-  if (out.find_first_of(".en") == std::string::npos) {
-    out += ".0";
-  }
-  return out;
 }
 
 Json& Json::key(std::string_view name) {

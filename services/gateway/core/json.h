@@ -60,7 +60,5 @@ class Json {
 
 // The value rounded to two decimals, as the source systems do.
 double round2(double value);
-// "12.34", "0.0": what Python's str() makes of a float.
-std::string python_float(double value);
 
 }  // namespace gema::gateway

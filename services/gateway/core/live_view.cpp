@@ -22,25 +22,6 @@ std::optional<size_t> find_device(const Catalogue* catalogue, DeviceId device) {
   return static_cast<size_t>(found - devices.begin());
 }
 
-// The mean round trip of everything answered, own echoes and burst; 0 when nothing was.
-uint32_t mean_rtt(const PingResults& results, size_t i, const BurstResult* burst) {
-  uint64_t sum = 0;
-  uint64_t count = 0;
-  for (uint32_t e = results.echo_begin[i]; e < results.echo_begin[i + 1]; ++e) {
-    if (results.echo_outcome[e] == EchoOutcome::kReply) {
-      sum += results.echo_rtt_us[e];
-      ++count;
-    }
-  }
-  if (burst != nullptr) {
-    for (uint32_t rtt : burst->rtt_us) {
-      sum += rtt;
-      ++count;
-    }
-  }
-  return count == 0 ? 0 : static_cast<uint32_t>(sum / count);
-}
-
 int64_t second_of(Now now) {
   return std::chrono::floor<std::chrono::seconds>(now.mono.time_since_epoch()).count();
 }
@@ -222,7 +203,7 @@ void LiveView::apply(const RecordId& record, const PingResults& results) {
       ++burst;
     }
     const bool has_burst = burst < results.burst.size() && results.burst[burst].index == i;
-    const uint32_t rtt = mean_rtt(results, i, has_burst ? &results.burst[burst] : nullptr);
+    const uint32_t rtt = mean_rtt_us(results, i, has_burst ? &results.burst[burst] : nullptr);
     std::optional<size_t> index;
     if (guess < live_.size() && catalogue_->devices[guess].id == results.device[i]) {
       index = guess;

@@ -17,36 +17,15 @@ std::string timeout_csv_path(const MultiPingSettings& settings) {
   return settings.csv_output_directory + "/timeout_tracking.csv";
 }
 
-// What a result says, wherever it was kept.
-struct Sample {
-  int64_t due_ms;
-  Verdict verdict;
-  Reason reason;
-  uint32_t rtt_us;
-};
-
-void write_row(Json& json, const Device& device, const Sample& sample, const UtcOffset& offset) {
-  const bool answered = sample.verdict == Verdict::kAnswered;
-  const bool measured = sample.verdict != Verdict::kNotMeasured;
-  json.object()
-      .text("timestamp", local_iso(sample.due_ms * 1000, offset))
-      .text("device_id", std::to_string(device.id))
-      .text("ip_address", device.address)
-      .text("hostname", device.hostname.empty() ? device.address : device.hostname)
-      .text("ping_success", !measured  ? ""
-                            : answered ? "True"
-                                       : "False")
-      .text("response_time_ms",
-            answered ? python_float(static_cast<double>(sample.rtt_us) / 1000.0) : "")
-      .text("error_message", error_message(sample.verdict, sample.reason))
-      .text("merk", device.merk)
-      .text("os", device.os)
-      .text("kondisi", device.kondisi)
-      .text("id_lokasi", device.id_lokasi)
-      .end_object();
+void write_row(Json& json, const Device& device, const PingSample& sample,
+               const UtcOffset& offset) {
+  json.object();
+  auto column = kPingColumns.begin();
+  for_each_cell(device, sample, offset, [&](std::string_view text) { json.text(*column++, text); });
+  json.end_object();
 }
 
-Sample sample_of(const DeviceLive& live) {
+PingSample sample_of(const DeviceLive& live) {
   return {live.slot_ms, live.verdict, live.reason, live.rtt_us};
 }
 
@@ -141,19 +120,6 @@ void write_timeout_counts(Json& json, const TimeoutSummary& summary) {
 }
 
 }  // namespace
-
-std::string error_message(Verdict verdict, Reason reason) {
-  switch (verdict) {
-    case Verdict::kAnswered:
-      return "";
-    case Verdict::kNotMeasured:
-      return std::string("Not measured: ") + to_string(reason);
-    case Verdict::kFailed:
-      break;
-  }
-  return reason == Reason::kTimeout ? "No response (timeout)"
-                                    : std::string("Ping error: ") + to_string(reason);
-}
 
 std::vector<size_t> timeout_devices(const View& view, int64_t least) {
   std::vector<size_t> out;

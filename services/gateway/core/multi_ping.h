@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "common/domain/multi_ping.h"
 #include "services/gateway/core/json.h"
 #include "services/gateway/core/live_view.h"
-#include "services/gateway/core/local_iso.h"
 
 namespace gema::gateway {
 
@@ -65,9 +65,6 @@ std::string timeout_devices_body(const View& view, int64_t min_consecutive,
 std::string timeout_critical_body(const View& view, int64_t threshold, const UtcOffset& offset);
 std::string service_status_body(const View& view, const MultiPingSettings& settings,
                                 const UtcOffset& offset);
-
-// "" for an answered check.
-std::string error_message(Verdict verdict, Reason reason);
 
 // Indices of the devices whose consecutive timeouts are at least `least`, most first.
 std::vector<size_t> timeout_devices(const View& view, int64_t least);

@@ -17,9 +17,9 @@
 
 #include "common/http/server.h"
 #include "common/runtime/clock.h"
+#include "common/runtime/local_time.h"
 #include "services/gateway/core/testing.h"
 #include "services/gateway/io/device_json.h"
-#include "services/gateway/io/local_time.h"
 #include "services/gateway/io/shared_view.h"
 #include "services/gateway/page/page.h"
 
@@ -748,11 +748,11 @@ TEST_F(ApiTest, OpenApiDescribesEveryRouteAndNoOther) {
 }
 
 TEST(LocalTime, AnUnknownZoneIsRefused) {
-  EXPECT_FALSE(use_timezone("Mars/Olympus"));
-  EXPECT_FALSE(use_timezone("../etc/passwd"));
-  ASSERT_TRUE(use_timezone("Asia/Jakarta"));
-  EXPECT_EQ(local_offset()(1'758'246'347), 7 * 3600);
-  ASSERT_TRUE(use_timezone("UTC"));
+  EXPECT_FALSE(runtime::use_timezone("Mars/Olympus"));
+  EXPECT_FALSE(runtime::use_timezone("../etc/passwd"));
+  ASSERT_TRUE(runtime::use_timezone("Asia/Jakarta"));
+  EXPECT_EQ(runtime::local_offset()(1'758'246'347), 7 * 3600);
+  ASSERT_TRUE(runtime::use_timezone("UTC"));
 }
 
 }  // namespace

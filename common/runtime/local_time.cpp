@@ -1,10 +1,10 @@
-#include "services/gateway/io/local_time.h"
+#include "common/runtime/local_time.h"
 
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
 
-namespace gema::gateway {
+namespace gema::runtime {
 
 Result<void> use_timezone(const std::string& zone) {
   if (!zone.empty()) {
@@ -35,4 +35,4 @@ UtcOffset local_offset() {
   };
 }
 
-}  // namespace gema::gateway
+}  // namespace gema::runtime

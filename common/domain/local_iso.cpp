@@ -1,8 +1,8 @@
-#include "services/gateway/core/local_iso.h"
+#include "common/domain/local_iso.h"
 
 #include <chrono>
 
-namespace gema::gateway {
+namespace gema {
 namespace {
 
 // Appends `value` with at least `width` digits. Requires: value >= 0.
@@ -44,4 +44,4 @@ std::string local_iso(int64_t unix_us, const UtcOffset& offset) {
   return out;
 }
 
-}  // namespace gema::gateway
+}  // namespace gema

@@ -7,11 +7,11 @@
 #include <functional>
 #include <string>
 
-namespace gema::gateway {
+namespace gema {
 
 // Seconds east of UTC at that instant (Unix seconds).
 using UtcOffset = std::function<int64_t(int64_t unix_s)>;
 
 std::string local_iso(int64_t unix_us, const UtcOffset& offset);
 
-}  // namespace gema::gateway
+}  // namespace gema

@@ -4,9 +4,9 @@
 #include <string>
 
 #include "common/base/result.h"
-#include "services/gateway/core/local_iso.h"
+#include "common/domain/local_iso.h"
 
-namespace gema::gateway {
+namespace gema::runtime {
 
 // Sets the process' time zone ("" = leave the system's). Fails with kBadInput when there is no such
 // zone. Call before threads start.
@@ -16,4 +16,4 @@ Result<void> use_timezone(const std::string& zone);
 // about, so make one per request: it belongs to one thread.
 UtcOffset local_offset();
 
-}  // namespace gema::gateway
+}  // namespace gema::runtime
