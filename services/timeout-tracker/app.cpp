@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <random>
 
-#include "common/bus/topics.h"
 #include "common/codec/transition_codec.h"
 #include "common/observability/log.h"
 #include "common/postgres/from_config.h"
@@ -13,10 +12,8 @@
 namespace gema::timeout_tracker {
 namespace {
 
-constexpr int kMessagesPerTurn = 2'000;       // then the engine gets its turn; about 20 ms (guess)
-constexpr Duration kCatalogueDeadline = 10s;  // of the call for a snapshot
-constexpr Duration kCatalogueAgain = 2s;      // its parts may be on their way; guess
-constexpr Duration kStopPatience = 3s;        // for the last checkpoint
+constexpr int kMessagesPerTurn = 2'000;  // then the engine gets its turn; about 20 ms (guess)
+constexpr Duration kStopPatience = 3s;   // for the last checkpoint
 
 redis::Options redis_options(const config::Common& common) {
   if (common.redis_host.empty()) {
@@ -40,7 +37,8 @@ uint64_t random_nonce() {
 App::App(Config config, const runtime::Environment& environment)
     : config_(config),
       environment_(environment),
-      catalogue_(environment.state_dir() / "catalogue") {
+      catalogue_(environment.state_dir() / "catalogue",
+                 [this](const Catalogue& catalogue) { take_catalogue(catalogue); }) {
   config_.policy.down_after = environment.common.down_after;
 }
 
@@ -64,14 +62,13 @@ Result<void> App::start() {
   if (!client) return client.error();
   bus_ = *std::move(client);
   for (const std::string& prefix : engine_->subscriptions()) bus_->subscribe(prefix);
-  bus_->subscribe(bus::catalogue_topic());
-  bus_->subscribe(bus::heartbeat_topic("inventory"));
+  catalogue_.subscribe(*bus_);
   caller_ = std::make_unique<bus::Caller>(*bus_, environment_.instance);
   server_ = std::make_unique<bus::CallServer>(*bus_, environment_.instance);
   heartbeat_ = std::make_unique<bus::Heartbeat>(
       make_heartbeat(*bus_, now, environment_.health, [this] { return catalogue_.version(); }));
   answer_calls();
-  if (catalogue_.load()) engine_->set_catalogue(catalogue_.devices());
+  catalogue_.load();
   environment_.loop.add_fd(bus_->fd());
   for (const int fd : engine_->fds()) environment_.loop.add_fd(fd);
   return {};
@@ -92,50 +89,20 @@ void App::answer_calls() {
       });
 }
 
-void App::take_catalogue(Result<bool> newer) {
-  if (!newer) {
-    obs::log_warn("catalogue refused", {{"error", newer.error().message}});
-    return;
-  }
-  if (!*newer) return;
-  obs::log_info("catalogue", {{"generation", catalogue_.version().generation},
-                              {"number", catalogue_.version().number},
-                              {"devices", catalogue_.devices().size()}});
-  engine_->set_catalogue(catalogue_.devices());
+void App::take_catalogue(const Catalogue& catalogue) {
+  std::vector<DeviceId> devices;
+  devices.reserve(catalogue.devices.size());
+  for (const Device& device : catalogue.devices) devices.push_back(device.id);
+  std::sort(devices.begin(), devices.end());
+  engine_->set_catalogue(devices);
 }
 
 void App::on_message(Now now) {
   if (caller_->on_message(topic_, payload_, now) || server_->on_message(topic_, payload_, now)) {
     return;
   }
-  const std::string_view topic = topic_;
-  const auto parsed = bus::parse_topic(topic);
-  if (!parsed) return;
-  if (parsed->kind == bus::TopicKind::kCatalogue) {
-    take_catalogue(catalogue_.on_part(payload_));
-  } else if (parsed->kind == bus::TopicKind::kHeartbeat) {
-    catalogue_.on_heartbeat(parsed->process, payload_);
-  } else {
-    engine_->on_message(topic_, payload_, now);
-  }
-}
-
-// What is published may be lost; inventory's heartbeat tells, and a call brings it.
-void App::ask_for_catalogue(Now now) {
-  if (!catalogue_.lacks_named_version()) {
-    ask_catalogue_at_ = now.mono + kCatalogueAgain;
-    return;
-  }
-  if (asking_catalogue_ || now.mono < ask_catalogue_at_) return;
-  asking_catalogue_ = true;
-  caller_->call(
-      "inventory", "catalogue.snapshot", "", kCatalogueDeadline,
-      [this](Result<std::string> reply) {
-        asking_catalogue_ = false;
-        ask_catalogue_at_ = now_.mono + kCatalogueAgain;
-        take_catalogue(reply ? catalogue_.on_snapshot(*reply) : Result<bool>(reply.error()));
-      },
-      now);
+  if (catalogue_.on_message(topic_, payload_)) return;
+  engine_->on_message(topic_, payload_, now);
 }
 
 void App::publish(Now now) {
@@ -151,7 +118,7 @@ std::optional<MonoTime> App::turn(Now now) {
     ++taken;
     on_message(now);
   }
-  ask_for_catalogue(now);
+  catalogue_.tick(*caller_, now);
   std::optional<MonoTime> wakeup = bus_->tick(now);
   const auto at = [&](std::optional<MonoTime> time) {
     if (time) wakeup = std::min(*wakeup, *time);

@@ -8,10 +8,10 @@
 #include "common/bus/calls.h"
 #include "common/bus/client.h"
 #include "common/bus/heartbeat.h"
+#include "common/catalogue/catalogue_feed.h"
 #include "common/runtime/service_main.h"
 #include "services/timeout-tracker/config.h"
 #include "services/timeout-tracker/engine.h"
-#include "services/timeout-tracker/io/catalogue_feed.h"
 
 namespace gema::timeout_tracker {
 
@@ -31,8 +31,7 @@ class App {
  private:
   void answer_calls();
   void on_message(Now now);
-  void take_catalogue(Result<bool> newer);
-  void ask_for_catalogue(Now now);
+  void take_catalogue(const Catalogue& catalogue);
   void publish(Now now);
 
   Config config_;
@@ -43,9 +42,7 @@ class App {
   std::unique_ptr<bus::Caller> caller_;
   std::unique_ptr<bus::CallServer> server_;
   std::unique_ptr<bus::Heartbeat> heartbeat_;
-  Now now_{};  // of this turn, for the handlers of calls
-  bool asking_catalogue_ = false;
-  MonoTime ask_catalogue_at_{};
+  Now now_{};            // of this turn, for the handlers of calls
   std::string topic_;    // reused
   std::string payload_;  // reused
 };
