@@ -6,7 +6,9 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <utility>
 
@@ -15,6 +17,9 @@
 
 namespace gema::runtime {
 namespace {
+
+// Waits up to this long may oversleep a suspend by as much.
+constexpr Duration kBrief = 900ms;
 
 sigset_t handled_signals() {
   sigset_t set;
@@ -96,22 +101,47 @@ bool Loop::take_reload() {
   return std::exchange(reload_, false);
 }
 
+void Loop::set_timer(MonoTime wakeup) {
+  const auto at = wakeup.time_since_epoch();
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(at);
+  itimerspec spec{};
+  spec.it_value.tv_sec = seconds.count();
+  spec.it_value.tv_nsec = (at - seconds).count();
+  timerfd_settime(timer_, TFD_TIMER_ABSTIME, &spec, nullptr);
+}
+
+// One system call instead of the timer's three. It does not count suspended time, so it is for
+// short waits only. has_pwait2_ is false afterwards where the kernel (before 5.11) or a container's
+// filter refuses it.
+int Loop::wait_briefly(std::span<epoll_event> events, Duration length) {
+  const timespec timeout{0, length.count()};
+  const int n =
+      epoll_pwait2(epoll_, events.data(), static_cast<int>(events.size()), &timeout, nullptr);
+  if (n < 0 && (errno == ENOSYS || errno == EPERM)) has_pwait2_ = false;
+  return n;
+}
+
 void Loop::wait(std::optional<MonoTime> wakeup, Now now) {
   int timeout_ms = -1;
+  std::optional<Duration> brief;
   if (wakeup && *wakeup <= now.mono) {
     timeout_ms = 0;
   } else if (wakeup) {
-    // epoll_wait counts whole milliseconds; the timer is exact and counts suspended time.
-    const auto at = wakeup->time_since_epoch();
-    const auto seconds = std::chrono::floor<std::chrono::seconds>(at);
-    itimerspec spec{};
-    spec.it_value.tv_sec = seconds.count();
-    spec.it_value.tv_nsec = (at - seconds).count();
-    timerfd_settime(timer_, TFD_TIMER_ABSTIME, &spec, nullptr);
+    const Duration left = *wakeup - read_clock().mono;
+    if (has_pwait2_ && left < kBrief) {
+      brief = std::max(left, Duration::zero());
+    } else {
+      // epoll_wait counts whole milliseconds; the timer is exact and counts suspended time.
+      set_timer(*wakeup);
+    }
   }
   ready_.clear();
   std::array<epoll_event, 64> events;
-  const int n = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), timeout_ms);
+  int n = brief ? wait_briefly(events, *brief) : -1;
+  if (!brief || !has_pwait2_) {
+    if (brief) set_timer(*wakeup);
+    n = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), timeout_ms);
+  }
   for (int i = 0; i < n; ++i) {
     const int fd = events[static_cast<size_t>(i)].data.fd;
     uint64_t value = 0;

@@ -3,9 +3,12 @@
 // the thread that called run(). Only stop() may be called from elsewhere.
 #pragma once
 
+#include <sys/epoll.h>
+
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -53,6 +56,8 @@ class Loop {
 
  private:
   void wait(std::optional<MonoTime> wakeup, Now now);
+  void set_timer(MonoTime wakeup);
+  int wait_briefly(std::span<epoll_event> events, Duration length);
 
   int epoll_ = -1;
   int timer_ = -1;
@@ -60,6 +65,7 @@ class Loop {
   int stop_event_ = -1;
   bool stopped_ = false;
   bool reload_ = false;
+  bool has_pwait2_ = true;
   std::map<int, std::function<void(Now, Readiness)>> handlers_;
   std::vector<std::pair<int, Readiness>> ready_;
 };

@@ -143,9 +143,10 @@ std::optional<MonoTime> App::turn(Now now) {
   // Answers before timers: what has arrived must not time out, however long we were stopped.
   const bool drained = drain(now);
   if (drained) engine_->expire(now.mono);
-  send(now);  // what the timers want first, so that nothing is handed out twice
+  size_t sends = send(now);  // what the timers want first, so that nothing is handed out twice
   engine_->start_due(now.mono);
-  send(now);
+  sends += send(now);
+  pace(sends);
 
   flush(now);
   if (bus_readable_ || now.mono >= bus_due_) use_bus(now);
@@ -206,11 +207,13 @@ bool App::drain(Now now) {
   return empty;
 }
 
-void App::send(Now now) {
+size_t App::send(Now now) {
+  size_t count = 0;
   while (!engine_->sends().empty()) {
     last_send_ = now.mono;
     sends_.clear();
     std::swap(sends_, engine_->sends());
+    count += sends_.size();
     for (size_t i = 0; i < sends_.size(); i += kSendsBetweenDrains) {
       const std::span<const Send> some =
           std::span(sends_).subspan(i, std::min(kSendsBetweenDrains, sends_.size() - i));
@@ -220,6 +223,15 @@ void App::send(Now now) {
       if (i + kSendsBetweenDrains < sends_.size()) drain(now);
     }
   }
+  return count;
+}
+
+// How long the next sends may gather: as long as they stay a small batch.
+void App::pace(size_t sends) {
+  if (sends == 0) return;
+  quantum_ =
+      std::clamp(quantum_ * static_cast<int64_t>(kSendsPerQuantum) / static_cast<int64_t>(sends),
+                 kSendQuantumMin, kSendQuantumMax);
 }
 
 // --- results ------------------------------------------------------------------------------------
@@ -321,7 +333,7 @@ MonoTime App::next_wakeup(Now now, bool drained) {
   if (const auto at = resolver_->next_wakeup()) next = std::min(next, *at);
   // Dense slots are sent in batches; a lone one is sent at its time.
   if (const auto at = engine_->next_wakeup()) {
-    next = std::min(next, std::max(*at, last_send_ + kSendQuantum));
+    next = std::min(next, std::max(*at, last_send_ + quantum_));
   }
   if (engine_->awaits_answers()) {
     const Duration since = (now.mono - last_send_) / 2;

@@ -49,7 +49,8 @@ struct App {
   void on_clock_event(ClockEvent event, Now now);
   void note_pause(Now now);
   bool drain(Now now);
-  void send(Now now);
+  size_t send(Now now);
+  void pace(size_t sends);
   void flush(Now now);
   void take_results(Now now);
   void use_bus(Now now);
@@ -77,6 +78,7 @@ struct App {
 
   MonoTime wanted_{};     // when this turn was asked for
   MonoTime last_send_{};  // the last turn that sent
+  Duration quantum_ = kSendQuantumMax;  // between turns that send
   MonoTime read_due_{};   // the sockets, while nothing is awaited (late replies)
   MonoTime flush_due_{};
   MonoTime second_due_{};

@@ -64,8 +64,11 @@ inline constexpr int kReceiveTries = 16;
 inline constexpr size_t kSendsBetweenDrains = 64;
 inline constexpr size_t kDrainMax = 16'384;
 // Wake-ups for due slots are no denser than this, so that sends come in batches: half of it is the
-// mean delay of a send.
-inline constexpr Duration kSendQuantum = 2ms;
+// mean delay of a send. A wake-up costs about ten times what an echo in a batch does, so the pause
+// is the long one, unless so many slots fall into it that they would be a burst.
+inline constexpr Duration kSendQuantumMin = 2ms;
+inline constexpr Duration kSendQuantumMax = 5ms;
+inline constexpr size_t kSendsPerQuantum = 64;
 // How long a reply may wait in the socket: half of the time since the last send, between these. The
 // kernel's timestamp measures, so this delays results only.
 inline constexpr Duration kReceivePollMin = 5ms;
