@@ -15,6 +15,8 @@ namespace {
 
 // A turn this much later than asked for means that the process did not run.
 constexpr Duration kPauseMin = 200ms;
+// After so long a proof of life that fails may have had no time to succeed.
+constexpr Duration kStallMin = 1s;
 // How long messages of the bus may wait.
 constexpr Duration kBusEvery = 20ms;
 
@@ -192,6 +194,7 @@ void App::note_pause(Now now) {
   if (wanted_ == MonoTime{} || now.mono - wanted_ < kPauseMin) return;
   const auto ms =
       static_cast<uint32_t>(std::min<int64_t>((now.mono - wanted_) / 1ms, 0xffffffff - paused_ms_));
+  if (now.mono - wanted_ >= kStallMin) engine_->on_stall();
   paused_ms_ += ms;
   paused_ms_total_ += ms;
 }
@@ -203,6 +206,7 @@ bool App::drain(Now now) {
   answers_.clear();
   const bool empty = sockets_->receive(*clock_, kDrainMax, answers_);
   read_due_ = now.mono + kReceivePollMax;
+  engine_->on_socket_drops(sockets_->stats().drops);
   engine_->on_answers(answers_, now.mono);
   return empty;
 }
@@ -256,7 +260,10 @@ void App::take_results(Now now) {
       .send_errors = difference(engine_->stats().send_errors, reported_.send_errors),
       .socket_drops = difference(sockets_->stats().drops, reported_.socket_drops),
       .missed_slots = difference(engine_->stats().slots_missed, reported_.missed_slots),
-      .paused_ms = std::exchange(paused_ms_, 0)};
+      .paused_ms = std::exchange(paused_ms_, 0),
+      .canaries_answered = engine_->canaries().answering(),
+      .canaries_failed = engine_->canaries().failing(),
+      .suspicion = engine_->suspicion()};
   engine_->take_results([&](uint32_t partition, PingResults& results) {
     results.location = config_.location;
     results.health = health;

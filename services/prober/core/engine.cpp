@@ -1,7 +1,7 @@
 #include "services/prober/core/engine.h"
 
 #include <algorithm>
-#include <bit>
+#include <cerrno>
 
 #include "common/base/assert.h"
 
@@ -11,20 +11,22 @@ namespace {
 int64_t ns(MonoTime t) {
   return t.time_since_epoch().count();
 }
-constexpr int64_t ns_of(Duration d) {
-  return d.count();
-}
 
-// Estimates for a record's size: what a result and an echo cost at most (a device id far from the
-// one before takes 10 bytes, the rest of the columns 5 each).
-constexpr size_t kResultBytes = 24;
-constexpr size_t kEchoBytesEach = 6;
-constexpr size_t kBurstBytes = 16;
+// The kernel says this of one destination's route, address or size, not of itself.
+bool about_destination(int error) {
+  return error == ENETUNREACH || error == EHOSTUNREACH || error == EACCES || error == EINVAL ||
+         error == EMSGSIZE || error == EADDRNOTAVAIL || error == EAFNOSUPPORT;
+}
 
 }  // namespace
 
 Engine::Engine(EngineConfig config, const SlotClock& clock, MonoTime now)
-    : config_(config), clock_(clock), schedule_(clock.slot_ms(now)), wheel_(now) {
+    : config_(config),
+      clock_(clock),
+      schedule_(clock.slot_ms(now)),
+      wheel_(now),
+      suspect_(config.suspect),
+      window_end_(now + kSuspectWindow) {
   GEMA_ASSERT(config_.burst_count <= kBurstCountMax && config_.checks_max <= kChecksMax);
 }
 
@@ -37,15 +39,24 @@ void Engine::start_due(MonoTime now) {
   for (const Schedule::Missed& m : missed_) {
     const uint64_t kept = std::min<uint64_t>(m.count, kMissedSlotsMax);
     const uint32_t interval = devices_[m.device].interval_ms;
-    stats_.slots_missed += m.count;
+    if (!paused()) stats_.slots_missed += m.count;
     stats_.slots_dropped += m.count - kept;
     miss(m.device,
          {.interval_ms = interval,
           .first_due_ms = m.first_due_ms + static_cast<int64_t>(m.count - kept) * interval,
           .count = static_cast<uint32_t>(kept),
-          .reason = Reason::kLate});
+          .reason = paused() ? Reason::kPaused : Reason::kLate});
   }
-  for (const Schedule::Due& d : due_) begin(d.device, d.due_ms, now);
+  if (!paused()) {
+    for (const Schedule::Due& d : due_) begin(d.device, d.due_ms, now);
+    return;
+  }
+  for (const Schedule::Due& d : due_) {
+    miss(d.device, {.interval_ms = devices_[d.device].interval_ms,
+                    .first_due_ms = d.due_ms,
+                    .count = 1,
+                    .reason = Reason::kPaused});
+  }
 }
 
 void Engine::begin(uint32_t device, int64_t due_ms, MonoTime now) {
@@ -64,6 +75,7 @@ void Engine::begin(uint32_t device, int64_t due_ms, MonoTime now) {
   c.state = State::kTrain;
   c.interval_ms = d.interval_ms;
   c.timeout_ms = d.timeout_ms;
+  c.spacing_ms = d.spacing_ms;
   c.echo_count = d.echo_count;
   c.min_replies = d.min_replies;
   if (!d.address.known()) {
@@ -78,10 +90,11 @@ void Engine::begin(uint32_t device, int64_t due_ms, MonoTime now) {
 void Engine::miss(uint32_t device, const MissedRun& run) {
   if (run.count == 0) return;
   Device& d = devices_[device];
+  const uint32_t who = run.reason == Reason::kPaused ? pauser_ : kNone;
   if (d.tail != kNone) {
     Check& last = check(d.tail);
     const int64_t next_due = last.due_ms + static_cast<int64_t>(last.missed) * last.interval_ms;
-    if (last.state == State::kMissed && last.reason == run.reason &&
+    if (last.state == State::kMissed && last.reason == run.reason && last.extra == who &&
         last.interval_ms == run.interval_ms && next_due == run.first_due_ms) {
       last.missed += run.count;
       return;
@@ -97,34 +110,31 @@ void Engine::miss(uint32_t device, const MissedRun& run) {
   c.interval_ms = run.interval_ms;
   c.missed = run.count;
   c.reason = run.reason;
+  c.extra = who;
   settle(device);
 }
 
 void Engine::send_next(uint32_t index, MonoTime now) {
   Check& c = check(index);
   const uint32_t ordinal = c.handed++;
-  const bool burst = c.state == State::kBurst;
+  const bool burst = c.state == State::kConfirm;
   echo(c, ordinal) = Echo{.pending = true};
   ++awaiting_;
-  // A train must end within its interval, so its spacing shrinks when it must.
   const Duration spacing =
-      burst ? config_.burst_spacing
-            : std::min<Duration>(config_.echo_spacing,
-                                 std::chrono::milliseconds(c.interval_ms) / c.echo_count);
+      burst ? config_.burst_spacing : Duration(std::chrono::milliseconds(c.spacing_ms));
   c.next_send_ns = ns(now + spacing);
   sends_.push_back({.check = index,
                     .generation = c.generation,
                     .ordinal = static_cast<uint8_t>(ordinal),
                     .burst = burst,
                     .timeout_ms = c.timeout_ms,
-                    .destination = devices_[c.device].address});
+                    .destination = address_of(c)});
 }
 
 void Engine::on_sent(std::span<const Sent> sent) {
   for (const Sent& s : sent) {
     Check& c = check(s.check);
-    const bool in_flight = c.state == State::kTrain || c.state == State::kBurst;
-    if (!in_flight || c.generation != s.generation) {  // an answer ended the burst meanwhile
+    if (!in_flight(c) || c.generation != s.generation) {  // an answer ended the burst meanwhile
       stats_.sent += s.status == SendStatus::kSent ? 1 : 0;
       continue;
     }
@@ -136,16 +146,14 @@ void Engine::on_sent(std::span<const Sent> sent) {
         e.sent_ns = ns(s.at);
         ++stats_.sent;
         c.busy = 0;
-        if (s.ordinal == 0) note_lag(c, s.at);
+        if (s.ordinal == 0 && c.device != kNone) note_lag(c, s.at);
         arm(s.check);
         break;
       case SendStatus::kBusy:
         ++stats_.busy;
         if (++c.busy >= kBusyTriesMax) {
           c.busy = 0;
-          ++stats_.send_errors;
-          resolve(c, e, EchoOutcome::kSendError);
-          advance(s.check, s.at);
+          refuse(s);
           break;
         }
         --c.handed;
@@ -155,24 +163,34 @@ void Engine::on_sent(std::span<const Sent> sent) {
         arm(s.check);
         break;
       case SendStatus::kNoFamily:
-        if (c.state == State::kTrain && c.handed == 1) {
+        if (c.state == State::kTrain && c.handed == 1 && c.device != kNone) {
           finish_unmeasured(s.check, Reason::kNoAddress);
           break;
         }
         [[fallthrough]];
       case SendStatus::kRefused:
-        ++stats_.send_errors;
-        resolve(c, e, EchoOutcome::kSendError);
-        advance(s.check, s.at);
+        refuse(s);
         break;
     }
   }
+}
+
+// The kernel did not send it.
+void Engine::refuse(const Sent& s) {
+  Check& c = check(s.check);
+  ++stats_.send_errors;
+  own_errors_ += about_destination(s.error) ? 0 : 1;
+  note(c,
+       {.echo = s.ordinal, .kind = NoteKind::kSendError, .error = static_cast<uint16_t>(s.error)});
+  resolve(c, echo(c, s.ordinal), EchoOutcome::kSendError);
+  advance(s.check, s.at);
 }
 
 void Engine::note_lag(const Check& c, MonoTime at) {
   const int64_t late_ns = std::max<int64_t>(clock_.slot_ns(at) - c.due_ms * 1'000'000, 0);
   const auto us = static_cast<uint32_t>(std::min<int64_t>(late_ns / 1000, 0xffffffff));
   lag_max_us_ = std::max(lag_max_us_, us);
+  window_lag_us_ = std::max(window_lag_us_, us);
   stats_.lag_us_sum += us;
   size_t bucket = 0;
   while (bucket < kLagBucketsUs.size() && us > kLagBucketsUs[bucket]) ++bucket;
@@ -194,31 +212,30 @@ void Engine::expire(MonoTime now) {
     }
     advance(index, now);
   }
+  guard(now);
 }
 
 // What a check does next, after something became known or time passed.
 void Engine::advance(uint32_t index, MonoTime now) {
   Check& c = check(index);
   if (c.handed < echoes_in_all(c)) send_or_give_up(index, now);
-  if (c.state != State::kTrain && c.state != State::kBurst) return;  // given up
+  if (!in_flight(c)) return;  // given up
   if (c.resolved < echoes_in_all(c)) {
     arm(index);
   } else if (c.state == State::kTrain) {
     conclude_train(index, now);
   } else {
-    finish(index, Verdict::kFailed, c.reason);
+    conclude(index, now);
   }
 }
 
 void Engine::send_or_give_up(uint32_t index, MonoTime now) {
   Check& c = check(index);
-  const int64_t spacing_ms = std::min<int64_t>(config_.echo_spacing / 1ms,
-                                               c.echo_count ? c.interval_ms / c.echo_count : 0);
   while (c.handed < echoes_in_all(c)) {
     if (!c.frozen && c.next_send_ns > ns(now)) return;
-    const int64_t planned_ms = c.due_ms + c.handed * spacing_ms;
-    const bool too_late =
-        c.state == State::kTrain && clock_.slot_ms(now) - planned_ms > late_after_ms(c.interval_ms);
+    const int64_t planned_ms = c.due_ms + int64_t{c.handed} * c.spacing_ms;
+    const bool too_late = c.state == State::kTrain && c.device != kNone &&
+                          clock_.slot_ms(now) - planned_ms > late_after_ms(c.interval_ms);
     if (!c.frozen && !too_late) {
       send_next(index, now);
       return;
@@ -258,6 +275,10 @@ void Engine::arm(uint32_t index) {
 
 void Engine::conclude_train(uint32_t index, MonoTime now) {
   Check& c = check(index);
+  if (c.device == kNone) {
+    finish_probe(index);
+    return;
+  }
   std::array<uint32_t, kEchoOutcomeMax + 1> n{};
   for (uint32_t i = 0; i < c.echo_count; ++i) ++n[static_cast<size_t>(echo(c, i).outcome)];
   auto of = [&](EchoOutcome o) { return n[static_cast<size_t>(o)]; };
@@ -279,18 +300,65 @@ void Engine::conclude_train(uint32_t index, MonoTime now) {
     c.reason = Reason::kTimeExceeded;
     most = of(EchoOutcome::kTimeExceeded);
   }
-  if (of(EchoOutcome::kUnreachable) > 0 && of(EchoOutcome::kUnreachable) >= most) {
-    c.reason = Reason::kUnreachable;
+  uint32_t unreachable = 0;
+  for (size_t o = 0; o < n.size(); ++o) {
+    if (is_unreachable(static_cast<EchoOutcome>(o))) unreachable += n[o];
   }
+  if (unreachable > 0 && unreachable >= most) c.reason = Reason::kUnreachable;
+  confirm(index, now);
+}
+
+// The train failed: is the device really gone? Burst and proof of life begin together.
+void Engine::confirm(uint32_t index, MonoTime now) {
+  Check& c = check(index);
   const Device& d = devices_[c.device];
+  c.state = State::kConfirm;
+  if (d.has_proof) {
+    c.proof = Proof::kWaiting;
+    ++stats_.proofs_wanted;
+    proofs_wanted_.push_back({index, c.generation, d.id});
+  }
   if (config_.burst_count == 0 || c.frozen || d.failed_run >= down_after_) {
-    finish(index, Verdict::kFailed, c.reason);
+    conclude(index, now);
     return;
   }
   ++stats_.bursts;
   c.burst_block = allocate_block(config_.burst_count);
-  c.state = State::kBurst;
   send_next(index, now);
+}
+
+// No echo is under way any more.
+void Engine::conclude(uint32_t index, MonoTime now) {
+  switch (check(index).proof) {
+    case Proof::kWaiting:
+    case Proof::kStalled:
+      return;  // io always answers
+    case Proof::kNone:
+    case Proof::kNotAlive:
+      fail(index, now);
+      return;
+    case Proof::kNotTried:  // it might have been alive
+      ++stats_.slots_missed;
+      finish(index, Verdict::kNotMeasured, Reason::kQueueFull);
+      return;
+    case Proof::kUnknown:
+      ++stats_.slots_missed;
+      finish(index, Verdict::kNotMeasured, Reason::kLate);
+      return;
+  }
+}
+
+void Engine::fail(uint32_t index, MonoTime now) {
+  Check& c = check(index);
+  Device& d = devices_[c.device];
+  failed_ms_ += c.interval_ms;
+  if (d.answering) {
+    d.answering = false;
+    --answering_;
+    suspect_.on_lost(c.interval_ms, now);
+  }
+  consider_hold(now);
+  finish(index, Verdict::kFailed, c.reason);
 }
 
 void Engine::finish(uint32_t index, Verdict verdict, Reason reason) {
@@ -300,11 +368,28 @@ void Engine::finish(uint32_t index, Verdict verdict, Reason reason) {
     Echo& e = echo(c, i);
     if (!e.pending) continue;
     e.pending = false;
+    e.outcome = EchoOutcome::kNotSent;
     --awaiting_;
+  }
+  if (c.device == kNone) {
+    finish_probe(index);
+    return;
+  }
+  if (c.proof == Proof::kWaiting || c.proof == Proof::kStalled) {
+    proofs_cancelled_.push_back({index, c.generation, devices_[c.device].id});
+    c.proof = Proof::kNone;
   }
   c.state = State::kFinished;
   c.verdict = verdict;
   c.reason = reason;
+  Device& d = devices_[c.device];
+  if (verdict == Verdict::kAnswered) {
+    answered_ms_ += c.interval_ms;
+    if (!d.answering) {
+      d.answering = true;
+      ++answering_;
+    }
+  }
   settle(c.device);
 }
 
@@ -313,105 +398,67 @@ void Engine::finish_unmeasured(uint32_t index, Reason reason) {
   finish(index, Verdict::kNotMeasured, reason);
 }
 
-// --- answers ------------------------------------------------------------------------------------
+// --- proofs of life, pause ----------------------------------------------------------------------
 
-void Engine::on_answers(std::span<const Answer> answers, MonoTime now) {
-  for (const Answer& answer : answers) on_answer(answer, now);
-}
-
-// The ordinal of the oldest echo in flight of the check that an error quotes too little of; kNone
-// when the error is about something else.
-uint32_t Engine::match_inexact(const Answer& answer) {
-  Check& c = check(answer.check);
-  Address sent_to = devices_[c.device].address;
-  sent_to.scope = 0;  // not in a packet
-  if (c.frozen || sent_to != answer.destination) return kNone;
-  for (uint32_t i = 0; i < c.handed; ++i) {
-    if (echo(c, i).pending) return i;
-  }
-  return kNone;
-}
-
-void Engine::count_stray(const Answer& answer) {
-  if (!answer.exact) {
-    ++stats_.foreign;
-  } else if (answer.outcome == EchoOutcome::kReply && answer.at - answer.sent > answer.timeout) {
-    ++stats_.late_replies;
-  } else if (answer.burst) {
-    ++stats_.surplus;
-  } else {
-    ++stats_.duplicates;
-  }
-}
-
-void Engine::on_answer(const Answer& answer, MonoTime now) {
-  if (answer.check >= checks_.size()) {
-    ++stats_.foreign;
-    return;
-  }
-  Check& c = check(answer.check);
-  const bool in_flight = c.state == State::kTrain || c.state == State::kBurst;
-  if (!in_flight || (answer.exact && c.generation != answer.generation)) {
-    count_stray(answer);
-    return;
-  }
-  const uint32_t ordinal = answer.exact ? answer.ordinal : match_inexact(answer);
-  if (ordinal >= c.handed || !echo(c, ordinal).pending || echo(c, ordinal).sent_ns == 0) {
-    count_stray(answer);
-    return;
-  }
-  Echo& e = echo(c, ordinal);
-  EchoOutcome outcome = answer.outcome;
-  if (outcome == EchoOutcome::kReply) {
-    int64_t rtt = ns(answer.at) - e.sent_ns;
-    if (rtt < -ns_of(kWallStepMin)) rtt = ns(now) - e.sent_ns;  // the clock was set back just now
-    if (rtt > static_cast<int64_t>(c.timeout_ms) * 1'000'000) {
-      // Received after its time, read before the timer fired: the kernel's timestamp decides.
-      outcome = EchoOutcome::kTimeout;
-      ++stats_.late_replies;
-      ++stats_.timeouts;
-    } else {
-      // The send time is interpolated over a batch, so a reply may seem to precede it.
-      e.rtt_us = static_cast<uint32_t>(std::max<int64_t>((rtt + 500) / 1000, 1));
-      ++stats_.replies;
+void Engine::on_proofs(std::span<const ProofDone> done, MonoTime now) {
+  for (const ProofDone& p : done) {
+    if (p.check >= checks_.size()) continue;
+    Check& c = check(p.check);
+    const bool waiting = c.proof == Proof::kWaiting || c.proof == Proof::kStalled;
+    if (c.state != State::kConfirm || c.generation != p.generation || !waiting) continue;
+    const bool stalled = c.proof == Proof::kStalled;
+    c.proof = stalled ? Proof::kUnknown : Proof::kNotAlive;
+    Extra& x = extra(c);
+    const ProofResult* alive = nullptr;
+    for (const ProofResult& result : p.results) {
+      if (x.proofs.size() == kProofsPerCheckMax) break;
+      x.proofs.push_back(result);
+      if (result.outcome == ProofOutcome::kAlive) alive = &result;
+      if (result.outcome == ProofOutcome::kNotTried) c.proof = Proof::kNotTried;
     }
-  } else {
-    ++(outcome == EchoOutcome::kUnreachable ? stats_.unreachable : stats_.time_exceeded);
-  }
-  resolve(c, e, outcome);
-  if (c.state == State::kBurst && outcome == EchoOutcome::kReply) {
-    finish(answer.check, Verdict::kAnswered, Reason::kLossy);
-  } else {
-    advance(answer.check, now);
+    if (alive != nullptr) {
+      ++stats_.proofs_alive;
+      finish(p.check, Verdict::kAnswered,
+             alive->kind == ProofKind::kWeb ? Reason::kWebAlive : Reason::kTcpAlive);
+      continue;
+    }
+    if (c.proof == Proof::kNotTried) ++stats_.proofs_not_tried;
+    if (c.resolved == echoes_in_all(c)) conclude(p.check, now);
   }
 }
 
-// --- proofs, probes, pause: to be filled in -----------------------------------------------------
-
-void Engine::on_proofs(std::span<const ProofDone>, MonoTime) {}
-bool Engine::probe(const ProbeRequest&, MonoTime) {
-  return false;
+void Engine::on_stall() {
+  for (Check& c : checks_) {
+    if (c.state == State::kConfirm && c.proof == Proof::kWaiting) c.proof = Proof::kStalled;
+  }
 }
-void Engine::take_probes(const std::function<void(const ProbeOutcome&)>&) {}
+
 void Engine::pause(const std::string& by) {
+  if (by == paused_by_) return;
   paused_by_ = by;
-}
-void Engine::resume() {
-  paused_by_.clear();
+  if (by.empty()) return;
+  const auto at = std::find(pausers_.begin(), pausers_.end(), by);
+  pauser_ = static_cast<uint32_t>(at - pausers_.begin());
+  if (at != pausers_.end()) return;
+  if (pausers_.size() < kPausersMax) {
+    pausers_.push_back(by);
+  } else {
+    pausers_[--pauser_] = by;
+  }
 }
 
 // --- clock --------------------------------------------------------------------------------------
 
 void Engine::on_wall_step() {
   for (uint32_t i = 0; i < checks_.size(); ++i) {
-    const State state = checks_[i].state;
-    if (state == State::kTrain || state == State::kBurst) finish_unmeasured(i, Reason::kClockStep);
+    if (in_flight(checks_[i])) finish_unmeasured(i, Reason::kClockStep);
   }
 }
 
 void Engine::on_clock_step(MonoTime now) {
   on_wall_step();
   const int64_t now_ms = clock_.slot_ms(now);
+  suspect_until_ms_ = std::min(suspect_until_ms_, now_ms);
   const int64_t from_ms = std::max(schedule_.until_ms(), now_ms - kMissedAgeMsMax);
   const uint64_t share = active_ == 0 ? 0 : kMissedTotalMax / active_;
   const int64_t most = static_cast<int64_t>(std::min<uint64_t>(kMissedSlotsMax, share));
@@ -437,147 +484,11 @@ std::optional<MonoTime> Engine::next_wakeup() const {
     const MonoTime slot = clock_.mono_of_slot_ms(*due);
     if (!at || slot < *at) at = slot;
   }
+  if (!paused() && active_ > 0) {
+    if (const auto canary = canaries_.next_wakeup(); canary && (!at || *canary < *at)) at = canary;
+  }
+  if (hold_until_ && (!at || *hold_until_ < *at)) at = hold_until_;
   return at;
-}
-
-// --- results ------------------------------------------------------------------------------------
-
-void Engine::settle(uint32_t device) {
-  Device& d = devices_[device];
-  while (d.head != kNone && check(d.head).state == State::kFinished) {
-    emit(check(d.head), d);
-    pop_head(d);
-  }
-  if (d.head != kNone && check(d.head).state == State::kMissed && !d.queued) {
-    d.queued = true;
-    missed_queue_.push_back(device);
-  }
-}
-
-void Engine::pop_head(Device& d) {
-  const uint32_t index = d.head;
-  d.head = check(index).next;
-  if (d.head == kNone) d.tail = kNone;
-  release_check(index);
-}
-
-uint32_t Engine::release_missed(uint32_t budget) {
-  uint32_t released = 0;
-  while (released < budget && missed_head_ < missed_queue_.size()) {
-    const uint32_t device = missed_queue_[missed_head_];
-    Device& d = devices_[device];
-    Check& c = check(d.head);
-    GEMA_ASSERT(c.state == State::kMissed);
-    const uint32_t n = std::min(c.missed, budget - released);
-    for (uint32_t i = 0; i < n; ++i) {
-      PingResults& out = record_for(d.partition, kResultBytes);
-      out.device.push_back(d.id);
-      out.interval_ms.push_back(c.interval_ms);
-      out.due_ms.push_back(c.due_ms);
-      out.verdict.push_back(Verdict::kNotMeasured);
-      out.reason.push_back(c.reason);
-      out.echo_begin.push_back(static_cast<uint32_t>(out.echo_outcome.size()));
-      c.due_ms += c.interval_ms;
-    }
-    c.missed -= n;
-    released += n;
-    waiting_results_ += n;
-    count(Verdict::kNotMeasured, c.reason, n);
-    if (c.missed > 0) break;
-    ++missed_head_;
-    d.queued = false;
-    pop_head(d);
-    settle(device);
-  }
-  missed_queue_.erase(missed_queue_.begin(),
-                      missed_queue_.begin() + static_cast<std::ptrdiff_t>(missed_head_));
-  missed_head_ = 0;
-  return released;
-}
-
-void Engine::emit(Check& c, Device& d) {
-  if (c.verdict == Verdict::kFailed && d.failed_run < UINT16_MAX) ++d.failed_run;
-  if (c.verdict == Verdict::kAnswered) d.failed_run = 0;
-  const uint32_t echoes = c.no_echoes ? 0 : c.echo_count;
-  size_t bytes = kResultBytes + kEchoBytesEach * echoes;
-  if (c.burst_block != kNone) bytes += kBurstBytes + kEchoBytesEach * config_.burst_count;
-  PingResults& out = record_for(d.partition, bytes);
-  out.device.push_back(d.id);
-  out.interval_ms.push_back(c.interval_ms);
-  out.due_ms.push_back(c.due_ms);
-  out.verdict.push_back(c.verdict);
-  out.reason.push_back(c.reason);
-  for (uint32_t i = 0; i < echoes; ++i) {
-    const Echo& e = echo(c, i);
-    out.echo_outcome.push_back(e.outcome);
-    out.echo_rtt_us.push_back(e.outcome == EchoOutcome::kReply ? e.rtt_us : 0);
-  }
-  out.echo_begin.push_back(static_cast<uint32_t>(out.echo_outcome.size()));
-  if (c.burst_block != kNone && !c.no_echoes) {
-    BurstResult burst{.index = static_cast<uint32_t>(out.size() - 1)};
-    for (uint32_t i = c.echo_count; i < c.handed; ++i) {
-      const Echo& e = echo(c, i);
-      burst.sent += e.sent_ns != 0 ? 1 : 0;
-      if (!e.pending && e.outcome == EchoOutcome::kReply) burst.rtt_us.push_back(e.rtt_us);
-    }
-    out.burst.push_back(std::move(burst));
-  }
-  ++waiting_results_;
-  count(c.verdict, c.reason, 1);
-}
-
-void Engine::count(Verdict verdict, Reason reason, uint64_t n) {
-  switch (verdict) {
-    case Verdict::kAnswered:
-      stats_.answered += n;
-      break;
-    case Verdict::kFailed:
-      stats_.failed += n;
-      break;
-    case Verdict::kNotMeasured:
-      stats_.not_measured += n;
-      stats_.not_measured_by_reason[static_cast<size_t>(reason)] += n;
-      break;
-  }
-}
-
-PingResults& Engine::record_for(uint32_t partition, size_t bytes) {
-  Records& r = records_[partition];
-  if (r.used == 0 || r.bytes + bytes > kRecordBytes) {
-    if (r.used == r.record.size()) r.record.emplace_back();
-    ++r.used;
-    r.bytes = 0;
-  }
-  r.bytes += bytes;
-  return r.record[r.used - 1];
-}
-
-void Engine::take_results(const std::function<void(uint32_t, PingResults&)>& take) {
-  for (uint32_t partition = 0; partition < kPartitions; ++partition) {
-    Records& r = records_[partition];
-    for (size_t i = 0; i < r.used; ++i) {
-      take(partition, r.record[i]);
-      r.record[i].clear();
-    }
-    r.used = 0;
-    r.bytes = 0;
-    if (r.record.size() > 4) r.record.resize(4);  // a catch-up's memory is not kept
-  }
-  waiting_results_ = 0;
-}
-
-int64_t Engine::done_until_ms() const {
-  int64_t done = schedule_.until_ms();
-  for (const Device& d : devices_) {
-    if (d.head != kNone) done = std::min(done, checks_[d.head].due_ms - 1);
-  }
-  return done;
-}
-
-uint32_t Engine::take_lag_max_us() {
-  const uint32_t worst = lag_max_us_;
-  lag_max_us_ = 0;
-  return worst;
 }
 
 }  // namespace gema::prober

@@ -5,11 +5,13 @@
 // order per device. It will not open sockets, read clocks, resolve names or remember anything
 // across processes (catch_up.h says what a start must report).
 //
-// Life of a check: its slot falls due (start_due) -> its echoes go out, 100 ms apart -> each is
-// answered, refused or timed out -> enough answers: answered; else, while the device's own run of
-// failed checks is below down_after, a burst; any answer to it: answered, lossy; none: failed. A
-// check that could not be sent is not measured, with the reason. Results wait until all earlier
-// slots of their device have theirs.
+// Life of a check: its slot falls due (start_due) -> its echoes go out, a spacing apart -> each is
+// answered, refused or timed out -> enough answers: answered. Else it is confirmed: by a burst,
+// while the device's own run of failed checks is below down_after, and at once by the device's
+// proof of life, if it has one. Any answer to the burst: answered, lossy; a proof: answered;
+// neither: failed. A check that could not be sent is not measured, with the reason. Results wait
+// until all earlier slots of their device have theirs. What leaves while the prober suspects itself
+// (engine_guard.cpp) and is not certain is not measured.
 //
 // Every Send taken from sends() must be reported by on_sent() before anything but on_answers() is
 // called. Invariant: of every slot in (the device's start, scheduled_until_ms()] exactly one of
@@ -26,11 +28,14 @@
 #include <vector>
 
 #include "common/base/time.h"
+#include "common/domain/device.h"
 #include "common/domain/ping.h"
 #include "services/prober/core/address.h"
+#include "services/prober/core/canaries.h"
 #include "services/prober/core/limits.h"
 #include "services/prober/core/schedule.h"
 #include "services/prober/core/slot_clock.h"
+#include "services/prober/core/suspect.h"
 #include "services/prober/core/timer_wheel.h"
 
 namespace gema::prober {
@@ -38,8 +43,8 @@ namespace gema::prober {
 struct EngineConfig {
   uint32_t burst_count = 4;  // 0 = no bursts; at most kBurstCountMax
   Duration burst_spacing = 100ms;
-  Duration echo_spacing = 100ms;
   uint32_t checks_max = kChecksMax;
+  SuspectLimits suspect;
 };
 
 // What to check. Within the limits of limits.h.
@@ -50,9 +55,12 @@ struct Target {
   uint32_t timeout_ms = 3000;
   uint8_t echo_count = 1;
   uint8_t min_replies = 1;
-  uint32_t echo_spacing_ms = 100;
+  uint32_t echo_spacing_ms = kEchoSpacingMs;
   bool has_proof = false;  // it may prove otherwise that it lives: ProofWanted
 };
+
+// Not unspecified, broadcast, multicast or reserved; a device with such an address has none.
+bool may_be_pinged(const Address& address);
 
 // A check whose echoes failed, of a device that may prove otherwise that it lives. Always answered
 // by a ProofDone, unless it is cancelled first (what comes then is ignored).
@@ -124,6 +132,10 @@ struct Answer {
   MonoTime sent;        // exact: when the echo was written
   Duration timeout{};   // exact
   Address destination;  // not exact: where the quoted echo was sent
+  // errors: what was said, and by whom
+  uint8_t icmp_type = 0;
+  uint8_t icmp_code = 0;
+  IpAddress from;
 };
 
 // Slots of one device that nobody measured: `count` of them, one interval apart.
@@ -164,9 +176,17 @@ struct Stats {
   uint64_t bursts = 0;
   uint64_t answered = 0, failed = 0, not_measured = 0;  // results
   std::array<uint64_t, kReasonMax + 1> not_measured_by_reason{};
-  uint64_t slots_late = 0;     // measured, but sent more than interval/10 after due
-  uint64_t slots_missed = 0;   // not measured: late or queue full
-  uint64_t slots_dropped = 0;  // not even that could be noted
+  uint64_t slots_late = 0;       // measured, but sent more than interval/10 after due
+  uint64_t slots_missed = 0;     // not measured: late or queue full
+  uint64_t slots_dropped = 0;    // not even that could be noted
+  uint64_t strays = 0;           // answers told after their result
+  uint64_t strays_dropped = 0;   // beyond kStraysPerFlush
+  uint64_t changes_dropped = 0;  // of addresses: beyond kAddressChangesMax
+  uint64_t notes_dropped = 0;    // beyond kNotesPerCheckMax
+  uint64_t proofs_wanted = 0, proofs_alive = 0, proofs_not_tried = 0;
+  uint64_t probes = 0, probes_refused = 0;
+  uint64_t holds = 0;  // verdicts held while canaries were asked
+  uint64_t canaries_forgotten = 0;
   uint64_t lag_us_sum = 0;
   std::array<uint64_t, kLagBucketsUs.size() + 1> lag{};  // per bucket; the last is beyond
 };
@@ -185,7 +205,9 @@ class Engine {
   // interval's, first slot is the first after scheduled_until_ms(). Checks in flight end as begun.
   AssignChange assign(std::span<const Target> targets, uint32_t down_after);
   // A name was resolved. Checks in flight keep the address they began with, and send no more.
-  void set_address(DeviceId device, const Address& address);
+  void set_address(DeviceId device, const Address& given);
+  // Whose silence says that it is us (engine_guard.cpp). At most kCanariesMax.
+  void set_canaries(std::span<const Address> addresses) { canaries_.assign(addresses); }
   // What a start has to report; before the first start_due().
   void add_missed(std::span<const MissedRun> runs);
   // When this prober's duty for the device began; 0 when unknown.
@@ -215,8 +237,13 @@ class Engine {
   // From now on slots are not measured: paused, by whom; what is in flight ends as begun. Again
   // with another name: the later slots' note says the other.
   void pause(const std::string& by);
-  void resume();
+  void resume() { paused_by_.clear(); }
   bool paused() const { return !paused_by_.empty(); }
+  const std::string& paused_by() const { return paused_by_; }
+  // The process did not run for a while: proofs that fail now have not failed.
+  void on_stall();
+  // Replies that the kernel dropped unread, in all.
+  void on_socket_drops(uint64_t total) { drops_ = total; }
   // The wall clock jumped: what is in flight is not measured.
   void on_wall_step();
   // Slot time jumped (the clock says so already): what is in flight is not measured; slots that a
@@ -237,6 +264,8 @@ class Engine {
   int64_t done_until_ms() const;
   int64_t scheduled_until_ms() const { return schedule_.until_ms(); }
   const Stats& stats() const { return stats_; }
+  Suspicion suspicion() const { return suspicion_; }
+  const Canaries& canaries() const { return canaries_; }
   // The worst delay between due and sent since the last call.
   uint32_t take_lag_max_us();
   uint32_t checks_in_flight() const { return live_; }
@@ -246,8 +275,16 @@ class Engine {
 
  private:
   static constexpr uint32_t kNone = ~0U;
-  enum class State : uint8_t { kFree, kTrain, kBurst, kFinished, kMissed };
+  enum class State : uint8_t { kFree, kTrain, kConfirm, kFinished, kMissed };
   enum class Phase : uint8_t { kActive, kRetired, kReleased };
+  enum class Proof : uint8_t {
+    kNone,     // not asked for
+    kWaiting,  // asked for
+    kStalled,  // likewise, and this process stood still since
+    kNotAlive,
+    kNotTried,
+    kUnknown,  // not alive, but this process stood still
+  };
 
   struct Echo {
     int64_t sent_ns = 0;  // 0 = handed out, not confirmed yet
@@ -262,11 +299,13 @@ class Engine {
     uint32_t train_block = kNone;  // otherwise
     uint32_t burst_block = kNone;
     uint32_t generation = 0;
-    uint32_t device = 0;
+    uint32_t device = 0;    // kNone: a probe
     uint32_t next = kNone;  // the device's next slot
     uint32_t interval_ms = 0;
     uint32_t timeout_ms = 0;
-    uint32_t missed = 0;  // kMissed: how many slots
+    uint32_t missed = 0;     // kMissed: how many slots; of a probe: its index
+    uint32_t extra = kNone;  // in extras_; kMissed and paused: in pausers_
+    uint16_t spacing_ms = 0;
     uint8_t echo_count = 0;
     uint8_t min_replies = 0;
     uint8_t handed = 0;    // echoes given to io
@@ -275,9 +314,11 @@ class Engine {
     State state = State::kFree;
     Verdict verdict{};
     Reason reason{};
-    bool frozen = false;     // sends no more
-    bool no_echoes = false;  // not measured: nothing to tell about echoes
+    Proof proof = Proof::kNone;
+    bool frozen : 1 = false;     // sends no more
+    bool no_echoes : 1 = false;  // not measured: nothing to tell about echoes
   };
+  static_assert(sizeof(Check) <= 80, "one per check in flight, up to a million");
   struct Device {
     DeviceId id = 0;
     int64_t since_ms = 0;
@@ -287,11 +328,26 @@ class Engine {
     uint32_t head = kNone;  // oldest check
     uint32_t tail = kNone;
     uint16_t failed_run = 0;
+    uint16_t spacing_ms = 0;
     uint8_t echo_count = 1;
     uint8_t min_replies = 1;
     uint8_t partition = 0;
-    Phase phase = Phase::kReleased;
-    bool queued = false;  // in missed_queue_
+    Phase phase : 2 = Phase::kReleased;
+    bool queued : 1 = false;  // in missed_queue_
+    bool has_proof : 1 = false;
+    bool answering : 1 = false;  // its last verdict was answered
+  };
+  static_assert(sizeof(Device) <= 64, "one per device, up to a million");
+  // What few checks have.
+  struct Extra {
+    std::vector<EchoNote> notes;  // at most kNotesPerCheckMax; more are counted
+    std::vector<ProofResult> proofs;
+  };
+  struct Probe {
+    uint64_t id = 0;
+    Address address;
+    bool canary = false;
+    bool until_reply = false;  // one is enough
   };
 
   Check& check(uint32_t index) { return checks_[index]; }
@@ -302,26 +358,51 @@ class Engine {
   uint32_t allocate_block(uint32_t echoes);
   void release_block(uint32_t start, uint32_t echoes);
   uint32_t append(uint32_t device, int64_t due_ms);
+  Extra& extra(Check& c);
+  const Address& address_of(const Check& c) const;
 
   void begin(uint32_t device, int64_t due_ms, MonoTime now);
   void miss(uint32_t device, const MissedRun& run);
   void send_next(uint32_t index, MonoTime now);
   void send_or_give_up(uint32_t index, MonoTime now);
+  void refuse(const Sent& sent);
   void resolve(Check& c, Echo& e, EchoOutcome outcome);
   void arm(uint32_t index);
   void advance(uint32_t index, MonoTime now);
   void conclude_train(uint32_t index, MonoTime now);
+  void confirm(uint32_t index, MonoTime now);
+  void conclude(uint32_t index, MonoTime now);
+  void fail(uint32_t index, MonoTime now);
   void finish(uint32_t index, Verdict verdict, Reason reason);
   void finish_unmeasured(uint32_t index, Reason reason);
+
+  static bool in_flight(const Check& c) {
+    return c.state == State::kTrain || c.state == State::kConfirm;
+  }
   void on_answer(const Answer& answer, MonoTime now);
+  void on_reply(Check& c, Echo& e, const Answer& answer, MonoTime now);
+  void on_further_answer(Check& c, const Answer& answer);
+  void on_stray(Check& c, const Answer& answer);
   uint32_t match_inexact(const Answer& answer);
-  void count_stray(const Answer& answer);
+  void note(Check& c, const EchoNote& what);
   void note_lag(const Check& c, MonoTime at);
+
+  bool start_probe(const ProbeRequest& request, bool canary, MonoTime now);
+  void finish_probe(uint32_t index);
+
+  void guard(MonoTime now);
+  void watch(MonoTime now);
+  void forget_dead_canaries(MonoTime now);
+  void consider_hold(MonoTime now);
+  void decide_hold(MonoTime now);
+  bool certain(const Check& c) const;
+  bool doubtful(const Check& c) const;
 
   void settle(uint32_t device);
   void pop_head(Device& d);
   void emit(Check& c, Device& d);
-  PingResults& record_for(uint32_t partition, size_t bytes);
+  static void emit_extra(Extra& x, uint32_t index, PingResults& out);
+  PingResults& record_for(uint32_t partition, size_t bytes, const std::string* note = nullptr);
   void count(Verdict verdict, Reason reason, uint64_t n);
 
   uint32_t find(DeviceId id) const;
@@ -348,10 +429,17 @@ class Engine {
 
   std::vector<Echo> echoes_;  // blocks of 4, 8, ... 128
   std::array<std::vector<uint32_t>, 8> free_blocks_;
+  std::vector<Extra> extras_;
+  std::vector<uint32_t> free_extras_;
 
   std::vector<ProofWanted> proofs_wanted_, proofs_cancelled_;
+  std::vector<Probe> probes_;  // at most kProbesMax calls and what canaries take
+  std::vector<uint32_t> free_probes_;
+  uint32_t calls_ = 0;  // probes in flight that are not canaries'
   std::vector<ProbeOutcome> probes_done_;
   std::string paused_by_;
+  std::vector<std::string> pausers_;  // whom slots in the queues name; at most kPausersMax
+  uint32_t pauser_ = 0;
 
   std::vector<Send> sends_;
   std::vector<uint32_t> expired_;
@@ -360,13 +448,35 @@ class Engine {
   std::vector<uint32_t> missed_queue_;  // devices whose head is kMissed; from missed_head_
   size_t missed_head_ = 0;
 
+  // --- does the prober trust itself? ---
+  Suspect suspect_;
+  Canaries canaries_;
+  std::vector<CanaryProbe> canary_probes_;
+  std::vector<std::pair<uint64_t, bool>> canary_outcomes_;  // id, answered
+  Suspicion suspicion_ = Suspicion::kNone;
+  int64_t suspect_until_ms_ = INT64_MIN;  // slot time up to which it was suspect
+  uint32_t answering_ = 0;                // devices
+  std::optional<MonoTime> hold_until_;    // uncertain verdicts wait
+  MonoTime window_end_{};
+  uint32_t window_lag_us_ = 0;
+  uint64_t window_sent_ = 0, window_errors_ = 0, window_drops_ = 0;  // totals at its beginning
+  uint64_t own_errors_ = 0;  // send errors that are not about one destination
+  uint64_t drops_ = 0;
+  std::optional<MonoTime> canaries_failing_since_;
+  uint64_t answered_ms_ = 0, failed_ms_ = 0;  // checks since then, weighed by their interval
+
   struct Records {
     std::vector<PingResults> record;  // the first `used` are
     size_t used = 0;
     size_t bytes = 0;  // estimate of the last
+    // They leave with the next record of results.
+    std::vector<Stray> strays;
+    std::vector<AddressChange> changes;
   };
+  static void take_asides(Records& records);
   std::array<Records, kPartitions> records_;
   size_t waiting_results_ = 0;
+  uint32_t strays_noted_ = 0;  // since the last flush
   uint32_t lag_max_us_ = 0;
   Stats stats_;
 };

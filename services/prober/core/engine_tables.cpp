@@ -3,9 +3,34 @@
 #include <bit>
 
 #include "common/base/assert.h"
+#include "common/domain/address_policy.h"
 #include "services/prober/core/engine.h"
 
 namespace gema::prober {
+namespace {
+
+IpAddress to_ip(const Address& address) {
+  return {.bytes = address.bytes, .family = address.family};
+}
+
+// What no echo may go to is no address; a name server may say anything.
+Address usable(const Address& address) {
+  return may_be_pinged(address) ? address : Address{};
+}
+
+}  // namespace
+
+bool may_be_pinged(const Address& address) {
+  switch (never_pinged(to_ip(address))) {
+    case AddressVerdict::kUnspecified:
+    case AddressVerdict::kBroadcast:
+    case AddressVerdict::kMulticast:
+    case AddressVerdict::kReserved:
+      return false;
+    default:
+      return true;
+  }
+}
 
 // --- devices ------------------------------------------------------------------------------------
 
@@ -24,7 +49,7 @@ uint32_t Engine::new_device(const Target& target) {
     index = free_devices_.back();
     free_devices_.pop_back();
   }
-  Device& d = devices_[index] = {};
+  Device& d = devices_[index] = Device{};
   d.id = target.id;
   d.interval_ms = target.interval_ms;
   d.partition = static_cast<uint8_t>(partition_of(target.id));
@@ -44,9 +69,18 @@ void Engine::reclaim() {
     Device& d = devices_[index];
     if (d.phase != Phase::kRetired || d.head != kNone || d.queued) return false;
     d.phase = Phase::kReleased;
+    if (d.answering) --answering_;
     free_devices_.push_back(index);
     return true;
   });
+  if (free_devices_.empty()) return;
+  // A late answer must not be told of a device that took another's place.
+  for (Check& c : checks_) {
+    if (c.state == State::kFree && c.device != kNone &&
+        devices_[c.device].phase == Phase::kReleased) {
+      c.device = kNone;
+    }
+  }
 }
 
 AssignChange Engine::assign(std::span<const Target> targets, uint32_t down_after) {
@@ -86,7 +120,8 @@ AssignChange Engine::assign(std::span<const Target> targets, uint32_t down_after
       d.since_ms = schedule_.until_ms() + 1;
       ++change.changed;
     } else if (d.timeout_ms != target.timeout_ms || d.echo_count != target.echo_count ||
-               d.min_replies != target.min_replies || d.address != target.address) {
+               d.min_replies != target.min_replies || d.address != usable(target.address) ||
+               d.spacing_ms != target.echo_spacing_ms || d.has_proof != target.has_proof) {
       ++change.changed;
     }
     d.phase = Phase::kActive;
@@ -94,9 +129,11 @@ AssignChange Engine::assign(std::span<const Target> targets, uint32_t down_after
     d.timeout_ms = target.timeout_ms;
     d.echo_count = target.echo_count;
     d.min_replies = target.min_replies;
-    if (d.address != target.address) {
+    d.spacing_ms = static_cast<uint16_t>(target.echo_spacing_ms);
+    d.has_proof = target.has_proof;
+    if (const Address address = usable(target.address); d.address != address) {
       for (uint32_t c = d.head; c != kNone; c = check(c).next) check(c).frozen = true;
-      d.address = target.address;
+      d.address = address;
     }
     entries.push_back({index, target.interval_ms,
                        static_cast<uint32_t>(slot_phase_ms(target.id, target.interval_ms))});
@@ -107,11 +144,21 @@ AssignChange Engine::assign(std::span<const Target> targets, uint32_t down_after
   return change;
 }
 
-void Engine::set_address(DeviceId device, const Address& address) {
+void Engine::set_address(DeviceId device, const Address& given) {
+  const Address address = usable(given);
   const uint32_t index = find(device);
   if (index == kNone || devices_[index].address == address) return;
   Device& d = devices_[index];
   for (uint32_t c = d.head; c != kNone; c = check(c).next) check(c).frozen = true;
+  auto& changes = records_[d.partition].changes;
+  if (changes.size() < kAddressChangesMax) {
+    changes.push_back({.device = d.id,
+                       .at_ms = schedule_.until_ms(),
+                       .from = to_ip(d.address),
+                       .to = to_ip(address)});
+  } else {
+    ++stats_.changes_dropped;
+  }
   d.address = address;
 }
 
@@ -163,14 +210,36 @@ uint32_t Engine::allocate_check() {
   ++live_;
   Check& c = check(index);
   const uint32_t generation = c.generation + 1;
-  c = {};
+  c = Check{};
   c.generation = generation;
   c.state = State::kFinished;  // the caller's to set
   return index;
 }
 
+Engine::Extra& Engine::extra(Check& c) {
+  if (c.extra == kNone) {
+    if (free_extras_.empty()) {
+      c.extra = static_cast<uint32_t>(extras_.size());
+      extras_.emplace_back();
+    } else {
+      c.extra = free_extras_.back();
+      free_extras_.pop_back();
+    }
+  }
+  return extras_[c.extra];
+}
+
+const Address& Engine::address_of(const Check& c) const {
+  return c.device == kNone ? probes_[c.missed].address : devices_[c.device].address;
+}
+
 void Engine::release_check(uint32_t index) {
   Check& c = check(index);
+  if (c.extra != kNone && c.state != State::kMissed) {
+    extras_[c.extra].notes.clear();
+    extras_[c.extra].proofs.clear();
+    free_extras_.push_back(c.extra);
+  }
   if (c.train_block != kNone) release_block(c.train_block, c.echo_count);
   if (c.burst_block != kNone) release_block(c.burst_block, config_.burst_count);
   c.state = State::kFree;
@@ -195,7 +264,7 @@ uint32_t Engine::append(uint32_t device, int64_t due_ms) {
 }
 
 uint32_t Engine::echoes_in_all(const Check& c) const {
-  return c.state == State::kBurst ? c.echo_count + config_.burst_count : c.echo_count;
+  return c.burst_block == kNone ? c.echo_count : c.echo_count + config_.burst_count;
 }
 
 Engine::Echo& Engine::echo(Check& c, uint32_t ordinal) {

@@ -29,6 +29,10 @@ inline constexpr uint32_t kIntervalMsMax = 7U * 24 * 3600 * 1000;
 inline constexpr uint32_t kTimeoutMsMin = 1;
 inline constexpr uint32_t kTimeoutMsMax = 60'000;
 inline constexpr uint32_t kEchoCountMax = 100;
+inline constexpr uint32_t kEchoSpacingMsMin = 1;
+inline constexpr uint32_t kEchoSpacingMsMax = 60'000;
+// Of one assignment's refusals; all are counted.
+inline constexpr size_t kRefusalsLogged = 20;
 inline constexpr uint32_t kDevicesMax = 1'000'000;
 // On-demand calls and canaries in flight. Full: probe() refuses; the caller says so.
 inline constexpr uint32_t kProbesMax = 256;
@@ -92,6 +96,49 @@ inline constexpr uint64_t kMissedTotalMax = 5'000'000;
 // They leave at most this many with each flush (5 a second), ahead of the same devices' live
 // results, because results leave in slot order.
 inline constexpr uint32_t kMissedPerFlush = 100'000;
+
+// --- what is known of echoes beyond their outcome ---
+// A check tells at most so many notes, a flush at most so many answers that came after their
+// result; more are counted.
+inline constexpr size_t kNotesPerCheckMax = 256;
+inline constexpr uint32_t kStraysPerFlush = 1000;
+// Changes of addresses leave at most so many with a record (28 KiB), and wait at most so many per
+// partition; more are counted.
+inline constexpr size_t kAddressChangesPerRecord = 500;
+inline constexpr size_t kAddressChangesMax = 100'000;
+// What one proof of life may say: a web page and some ports. The rest is left out.
+inline constexpr size_t kProofsPerCheckMax = 16;
+
+// --- does the prober trust itself? ---
+// Lag, send errors and socket drops are looked at in windows of at least this; a cause lasts so
+// much longer than the window it was seen in.
+inline constexpr Duration kSuspectWindow = 200ms;
+inline constexpr Duration kSuspectLinger = 2s;
+// Fewer send errors or drops in a window prove nothing.
+inline constexpr uint64_t kSuspectCountMin = 10;
+// So many of the devices that answered, lost within one interval (at most this long): then verdicts
+// wait for the canaries, at most so long. Asking them costs a round trip, so one device is enough
+// to ask.
+inline constexpr uint64_t kLostSharePercent = 30;
+inline constexpr Duration kLostIntervalMax = 60s;
+inline constexpr Duration kHoldMax = 1s;
+// Canaries that answered this recently need not be asked again.
+inline constexpr Duration kCanaryFresh = 200ms;
+// More are left out, said in the log.
+inline constexpr size_t kCanariesMax = 16;
+inline constexpr Duration kCanaryEvery = 1s;
+// Of the probe that confirms silence. A canary whose round trip takes longer is none.
+inline constexpr uint8_t kCanaryEchoes = 3;
+inline constexpr uint32_t kCanarySpacingMs = 100;
+inline constexpr uint32_t kCanaryTimeoutMs = 500;
+// Canaries that fail this long while at least so many checks are answered are no canaries: they
+// would make every loss doubtful for ever.
+inline constexpr Duration kCanaryForgetAfter = 30s;
+inline constexpr uint64_t kCanaryForgetPercent = 70;
+
+// --- pause ---
+// Names of pausers whose slots are still in a queue. Full: the latest stands for the rest.
+inline constexpr size_t kPausersMax = 64;
 
 // --- clock ---
 inline constexpr Duration kStepMin = 2s;       // a larger error is a step, not slewed

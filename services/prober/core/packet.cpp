@@ -6,7 +6,8 @@ namespace gema::prober {
 namespace {
 
 constexpr uint8_t kV4EchoRequest = 8, kV4EchoReply = 0, kV4Unreachable = 3, kV4TimeExceeded = 11;
-constexpr uint8_t kV6EchoRequest = 128, kV6EchoReply = 129, kV6Unreachable = 1, kV6TimeExceeded = 3;
+constexpr uint8_t kV6EchoRequest = 128, kV6EchoReply = 129, kV6Unreachable = 1, kV6TooBig = 2,
+                  kV6TimeExceeded = 3;
 constexpr uint8_t kProtocolIcmp = 1, kProtocolIcmpV6 = 58;
 constexpr size_t kV6HeaderBytes = 40;
 
@@ -74,8 +75,9 @@ Packet reply(std::span<const uint8_t> icmp, const ParseOptions& options) {
   return packet;
 }
 
-// `quoted` begins at the IPv4 header of the packet an error is about.
-Packet error_v4(PacketKind kind, std::span<const uint8_t> quoted, const ParseOptions& options) {
+// `icmp` begins at the ICMP header of an error; behind it stands the packet it is about.
+Packet error_v4(PacketKind kind, std::span<const uint8_t> icmp, const ParseOptions& options) {
+  const std::span<const uint8_t> quoted = icmp.subspan(kIcmpHeaderBytes);
   if (quoted.size() < 20 || quoted[0] >> 4 != 4) return {};
   const size_t header = static_cast<size_t>(quoted[0] & 0xf) * 4;
   if (header < 20 || quoted.size() < header + kIcmpHeaderBytes) return {};
@@ -84,17 +86,22 @@ Packet error_v4(PacketKind kind, std::span<const uint8_t> quoted, const ParseOpt
   Packet packet;
   if (!read_echo(quoted.subspan(header), options, packet)) return {};
   packet.kind = kind;
+  packet.icmp_type = icmp[0];
+  packet.icmp_code = icmp[1];
   packet.destination.family = 4;
   std::copy_n(quoted.begin() + 16, 4, packet.destination.bytes.begin());
   return packet;
 }
 
-Packet error_v6(PacketKind kind, std::span<const uint8_t> quoted, const ParseOptions& options) {
+Packet error_v6(PacketKind kind, std::span<const uint8_t> icmp, const ParseOptions& options) {
+  const std::span<const uint8_t> quoted = icmp.subspan(kIcmpHeaderBytes);
   if (quoted.size() < kV6HeaderBytes + kIcmpHeaderBytes || quoted[0] >> 4 != 6) return {};
   if (quoted[6] != kProtocolIcmpV6 || quoted[kV6HeaderBytes] != kV6EchoRequest) return {};
   Packet packet;
   if (!read_echo(quoted.subspan(kV6HeaderBytes), options, packet)) return {};
   packet.kind = kind;
+  packet.icmp_type = icmp[0];
+  packet.icmp_code = icmp[1];
   packet.destination.family = 6;
   std::copy_n(quoted.begin() + 24, 16, packet.destination.bytes.begin());
   return packet;
@@ -147,9 +154,9 @@ Packet parse_v4(std::span<const uint8_t> bytes, const ParseOptions& options) {
     case kV4EchoReply:
       return reply(bytes, options);
     case kV4Unreachable:
-      return error_v4(PacketKind::kUnreachable, bytes.subspan(kIcmpHeaderBytes), options);
+      return error_v4(PacketKind::kUnreachable, bytes, options);
     case kV4TimeExceeded:
-      return error_v4(PacketKind::kTimeExceeded, bytes.subspan(kIcmpHeaderBytes), options);
+      return error_v4(PacketKind::kTimeExceeded, bytes, options);
     default:
       return {};
   }
@@ -161,11 +168,54 @@ Packet parse_v6(std::span<const uint8_t> bytes, const ParseOptions& options) {
     case kV6EchoReply:
       return reply(bytes, options);
     case kV6Unreachable:
-      return error_v6(PacketKind::kUnreachable, bytes.subspan(kIcmpHeaderBytes), options);
+    case kV6TooBig:
+      return error_v6(PacketKind::kUnreachable, bytes, options);
     case kV6TimeExceeded:
-      return error_v6(PacketKind::kTimeExceeded, bytes.subspan(kIcmpHeaderBytes), options);
+      return error_v6(PacketKind::kTimeExceeded, bytes, options);
     default:
       return {};
+  }
+}
+
+EchoOutcome outcome_of(Family family, uint8_t icmp_type, uint8_t icmp_code) {
+  if (family == Family::kV4) {
+    if (icmp_type == kV4TimeExceeded) return EchoOutcome::kTimeExceeded;
+    switch (icmp_code) {
+      case 0:   // network unreachable
+      case 6:   // network unknown
+      case 11:  // network unreachable for this type of service
+        return EchoOutcome::kNetUnreachable;
+      case 1:   // host unreachable
+      case 7:   // host unknown
+      case 12:  // host unreachable for this type of service
+        return EchoOutcome::kHostUnreachable;
+      case 3:
+        return EchoOutcome::kPortUnreachable;
+      case 9:   // network prohibited
+      case 10:  // host prohibited
+      case 13:  // filtered
+      case 14:  // host precedence violation
+      case 15:  // precedence cutoff
+        return EchoOutcome::kProhibited;
+      default:  // protocol unreachable, fragmentation needed, source route failed, ...
+        return EchoOutcome::kUnreachable;
+    }
+  }
+  if (icmp_type == kV6TimeExceeded) return EchoOutcome::kTimeExceeded;
+  if (icmp_type != kV6Unreachable) return EchoOutcome::kUnreachable;  // packet too big
+  switch (icmp_code) {
+    case 0:  // no route
+      return EchoOutcome::kNetUnreachable;
+    case 1:  // prohibited
+    case 5:  // source address failed a policy
+    case 6:  // route rejects
+      return EchoOutcome::kProhibited;
+    case 3:  // address unreachable
+      return EchoOutcome::kHostUnreachable;
+    case 4:
+      return EchoOutcome::kPortUnreachable;
+    default:  // beyond the source's scope, error in the source routing header, ...
+      return EchoOutcome::kUnreachable;
   }
 }
 

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <span>
 
+#include "common/domain/ping.h"
 #include "services/prober/core/address.h"
 
 namespace gema::prober {
@@ -55,16 +56,17 @@ void token_input(const EchoPayload& payload, const Address& destination,
 enum class PacketKind : uint8_t {
   kForeign,       // not ours, not understood, or mutilated
   kReply,         // echo reply with our payload
-  kUnreachable,   // destination unreachable for one of our echoes
+  kUnreachable,   // destination unreachable, or packet too big, for one of our echoes
   kTimeExceeded,  // time to live exceeded in transit
 };
 
 struct Packet {
   PacketKind kind = PacketKind::kForeign;
-  uint32_t check = 0;        // from identifier and sequence number
-  bool has_payload = false;  // errors quote at least 8 bytes of ours, often all of it
-  EchoPayload payload;       // as received; nothing verified but that `check` agrees
-  Address destination;       // errors: where the quoted echo was sent
+  uint32_t check = 0;                    // from identifier and sequence number
+  bool has_payload = false;              // errors quote at least 8 bytes of ours, often all of it
+  EchoPayload payload;                   // as received; nothing verified but that `check` agrees
+  uint8_t icmp_type = 0, icmp_code = 0;  // of errors
+  Address destination;                   // errors: where the quoted echo was sent
 };
 
 struct ParseOptions {
@@ -76,6 +78,9 @@ struct ParseOptions {
 // Total: any bytes give a Packet.
 Packet parse_v4(std::span<const uint8_t> bytes, const ParseOptions& options);
 Packet parse_v6(std::span<const uint8_t> bytes, const ParseOptions& options);
+
+// What an error says became of the echo. Requires: a type that kUnreachable or kTimeExceeded have.
+EchoOutcome outcome_of(Family family, uint8_t icmp_type, uint8_t icmp_code);
 
 // An echo request of ours as an error queue gives it back (datagram sockets): no IP header.
 Packet parse_quoted(Family family, std::span<const uint8_t> bytes, const ParseOptions& options);

@@ -17,6 +17,16 @@ const char* refusal(const AssignedDevice& d) {
   if (d.timeout_ms < kTimeoutMsMin || d.timeout_ms > kTimeoutMsMax) return "timeout";
   if (d.echo_count < 1 || d.echo_count > kEchoCountMax) return "echo count";
   if (d.min_replies < 1 || d.min_replies > d.echo_count) return "min replies";
+  if (d.echo_spacing_ms < kEchoSpacingMsMin || d.echo_spacing_ms > kEchoSpacingMsMax) {
+    return "echo spacing";
+  }
+  if (uint64_t{d.echo_count - 1} * d.echo_spacing_ms > d.interval_ms) {
+    return "its echoes take longer than its interval";
+  }
+  const auto address = parse_address(d.address);
+  if (address && !may_be_pinged(*address)) {
+    return "its address is unspecified, broadcast, multicast or reserved";
+  }
   return nullptr;
 }
 
@@ -30,10 +40,14 @@ Assignments::Assignments(std::string prober, std::filesystem::path path, Engine&
 Assignments::Prepared Assignments::prepare(Assignment& assignment) {
   auto& devices = assignment.devices;
   const size_t all = devices.size();
-  std::erase_if(devices, [](const AssignedDevice& d) {
+  size_t refused = 0;
+  std::erase_if(devices, [&](const AssignedDevice& d) {
     const char* why = refusal(d);
-    if (why != nullptr) obs::log_warn("device refused", {{"device", d.id}, {"beyond", why}});
-    return why != nullptr;
+    if (why == nullptr) return false;
+    if (++refused <= kRefusalsLogged) {
+      obs::log_warn("device refused", {{"device", d.id}, {"address", d.address}, {"why", why}});
+    }
+    return true;
   });
   if (devices.size() > kDevicesMax) devices.resize(kDevicesMax);
   refused_ = all - devices.size();
@@ -44,7 +58,8 @@ Assignments::Prepared Assignments::prepare(Assignment& assignment) {
                   .interval_ms = d.interval_ms,
                   .timeout_ms = d.timeout_ms,
                   .echo_count = static_cast<uint8_t>(d.echo_count),
-                  .min_replies = static_cast<uint8_t>(d.min_replies)};
+                  .min_replies = static_cast<uint8_t>(d.min_replies),
+                  .echo_spacing_ms = d.echo_spacing_ms};
     if (const auto address = parse_address(d.address)) {
       target.address = *address;
     } else if (!d.address.empty()) {
@@ -61,6 +76,11 @@ void Assignments::apply(Assignment& assignment) {
   resolver_.assign(prepared.names);
   const uint32_t down_after = assignment.down_after == 0 ? 3 : assignment.down_after;
   const AssignChange change = engine_.assign(prepared.targets, down_after);
+  if (engine_.paused_by() != assignment.paused_by) {
+    obs::log_info(assignment.paused_by.empty() ? "resumed" : "paused",
+                  {{"by", assignment.paused_by}});
+  }
+  engine_.pause(assignment.paused_by);
   version_ = assignment.version;
   assembler_.set_held(version_);
   obs::log_info("assignment in force", {{"generation", version_.generation},

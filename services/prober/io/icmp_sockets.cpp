@@ -103,14 +103,15 @@ bool attach_filter_v6(int fd, uint16_t identifier) {
       statement(BPF_LD | BPF_B | BPF_ABS, 0),                 // 0 ICMPv6 type
       jump(ICMPV6_ECHO_REPLY, 0, 2),                          // 1 else 4
       statement(BPF_LD | BPF_H | BPF_ABS, 4),                 // 2 identifier
-      statement(BPF_JMP | BPF_JA, 3),                         // 3 to 7
-      jump(ICMPV6_DEST_UNREACH, 1, 0),                        // 4 to 6
-      jump(ICMPV6_TIME_EXCEED, 0, 4),                         // 5 else drop (10)
-      statement(BPF_LD | BPF_H | BPF_ABS, 8 + 40 + 4),        // 6 quoted identifier
-      statement(BPF_ALU | BPF_AND | BPF_K, kIdentifierMask),  // 7
-      jump(identifier, 0, 1),                                 // 8 else drop (10)
-      statement(BPF_RET | BPF_K, kWhole),                     // 9
-      statement(BPF_RET | BPF_K, 0),                          // 10
+      statement(BPF_JMP | BPF_JA, 4),                         // 3 to 8
+      jump(ICMPV6_DEST_UNREACH, 2, 0),                        // 4 to 7
+      jump(ICMPV6_PKT_TOOBIG, 1, 0),                          // 5 to 7
+      jump(ICMPV6_TIME_EXCEED, 0, 4),                         // 6 else drop (11)
+      statement(BPF_LD | BPF_H | BPF_ABS, 8 + 40 + 4),        // 7 quoted identifier
+      statement(BPF_ALU | BPF_AND | BPF_K, kIdentifierMask),  // 8
+      jump(identifier, 0, 1),                                 // 9 else drop (11)
+      statement(BPF_RET | BPF_K, kWhole),                     // 10
+      statement(BPF_RET | BPF_K, 0),                          // 11
   };
   const sock_fprog program{static_cast<uint16_t>(std::size(code)), code};
   return set_option(fd, SOL_SOCKET, SO_ATTACH_FILTER, program);
@@ -126,7 +127,8 @@ bool filter_types(int fd, Family family) {
     uint32_t blocked[8];
   } filter;
   std::fill(std::begin(filter.blocked), std::end(filter.blocked), ~0U);
-  for (const uint32_t type : {ICMPV6_ECHO_REPLY, ICMPV6_DEST_UNREACH, ICMPV6_TIME_EXCEED}) {
+  for (const uint32_t type :
+       {ICMPV6_ECHO_REPLY, ICMPV6_DEST_UNREACH, ICMPV6_PKT_TOOBIG, ICMPV6_TIME_EXCEED}) {
     filter.blocked[type / 32] &= ~(1U << type % 32);
   }
   return set_option(fd, SOL_ICMPV6, ICMPV6_FILTER, filter);
@@ -499,17 +501,23 @@ void IcmpSockets::receive_error_queue(Socket& s, std::vector<Answer>& answers) {
     const ssize_t n = ::recvmsg(s.fd, &header, MSG_ERRQUEUE | MSG_DONTWAIT);
     if (n < 0) return;
     sock_extended_err error{};
+    Address offender;
     for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
       const bool about_echo = (c->cmsg_level == SOL_IP && c->cmsg_type == IP_RECVERR) ||
                               (c->cmsg_level == SOL_IPV6 && c->cmsg_type == IPV6_RECVERR);
-      if (about_echo) std::memcpy(&error, CMSG_DATA(c), sizeof error);
+      if (!about_echo) continue;
+      std::memcpy(&error, CMSG_DATA(c), sizeof error);
+      sockaddr_storage by{};  // behind it
+      std::memcpy(&by, CMSG_DATA(c) + sizeof error,
+                  std::min(sizeof by, c->cmsg_len - CMSG_LEN(sizeof error)));
+      offender = from_sockaddr(by);
     }
     Packet packet = parse_quoted(
         s.family, {b.packet[0].data(), std::min(static_cast<size_t>(n), kPacketBytes)}, s.parse);
     const bool v4 = error.ee_origin == SO_EE_ORIGIN_ICMP;
     const bool v6 = error.ee_origin == SO_EE_ORIGIN_ICMP6;
     if ((v4 && error.ee_type == ICMP_DEST_UNREACH) ||
-        (v6 && error.ee_type == ICMPV6_DEST_UNREACH)) {
+        (v6 && (error.ee_type == ICMPV6_DEST_UNREACH || error.ee_type == ICMPV6_PKT_TOOBIG))) {
       packet.destination = from_sockaddr(b.from[0]);
     } else if ((v4 && error.ee_type == ICMP_TIME_EXCEEDED) ||
                (v6 && error.ee_type == ICMPV6_TIME_EXCEED)) {
@@ -518,7 +526,9 @@ void IcmpSockets::receive_error_queue(Socket& s, std::vector<Answer>& answers) {
     } else {
       packet.kind = PacketKind::kForeign;
     }
-    accept(s, packet, {}, read_mono(), answers);
+    packet.icmp_type = error.ee_type;
+    packet.icmp_code = error.ee_code;
+    accept(s, packet, offender, read_mono(), answers);
   }
 }
 
@@ -534,17 +544,19 @@ void IcmpSockets::discard_error_queue(Socket& s) {
 
 void IcmpSockets::accept(const Socket& s, const Packet& packet, const Address& source, MonoTime at,
                          std::vector<Answer>& answers) {
-  static_cast<void>(s);
   if (packet.kind == PacketKind::kForeign) {
     ++stats_.foreign;
     return;
   }
   Answer answer{.check = packet.check, .exact = packet.has_payload, .at = at};
   const bool is_reply = packet.kind == PacketKind::kReply;
-  answer.outcome = is_reply                                   ? EchoOutcome::kReply
-                   : packet.kind == PacketKind::kTimeExceeded ? EchoOutcome::kTimeExceeded
-                                                              : EchoOutcome::kUnreachable;
   answer.destination = is_reply ? source : packet.destination;
+  if (!is_reply) {
+    answer.outcome = outcome_of(s.family, packet.icmp_type, packet.icmp_code);
+    answer.icmp_type = packet.icmp_type;
+    answer.icmp_code = packet.icmp_code;
+    answer.from = {.bytes = source.bytes, .family = source.family};
+  }
   if (packet.has_payload) {
     const EchoPayload& payload = packet.payload;
     if (payload.token != token_of(payload, answer.destination)) {
