@@ -20,6 +20,7 @@ pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl)
 # Built with OpenSSL, whose symbols its header uses; Debian 13's .pc file leaves that out.
 target_link_libraries(PkgConfig::HTTPLIB INTERFACE PkgConfig::OPENSSL)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
+pkg_check_modules(CARES REQUIRED IMPORTED_TARGET libcares)
 pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(UUID REQUIRED IMPORTED_TARGET uuid)

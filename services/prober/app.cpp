@@ -67,7 +67,11 @@ Result<void> App::start() {
                                                   .burst_spacing = config_.burst_spacing,
                                                   .checks_max = sockets_->checks_max()},
                                      *clock_, now.mono);
-  resolver_ = std::make_unique<Resolver>(sockets_->has(4), sockets_->has(6));
+  auto resolver = Resolver::open(
+      environment_.loop,
+      {.v4 = sockets_->has(4), .v6 = sockets_->has(6), .servers = config_.dns_servers});
+  if (!resolver) return resolver.error();
+  resolver_ = std::move(*resolver);
   assignments_ = std::make_unique<Assignments>(
       environment_.instance, environment_.state_dir() / "assignment.pb", *engine_, *resolver_);
   auto schedules = assignments_->restore();
@@ -80,7 +84,6 @@ Result<void> App::start() {
     environment_.health.set_waiting("assignment", "inventory has not sent one yet");
   }
   if (auto opened = open_bus(now); !opened) return opened;
-  environment_.loop.add_fd(resolver_->fd());
   obs::log_info("probing", {{"sockets", sockets_->describe()}, {"devices", engine_->devices()}});
   flush_due_ = now.mono + config_.flush;
   return {};
@@ -139,7 +142,7 @@ std::optional<MonoTime> App::turn(Now now) {
   now = check_clock(now);
   note_pause(now);
   resolver_->tick(now.mono, resolved_);
-  for (const Resolved& r : resolved_) engine_->set_address(r.device, r.address);
+  for (const Resolved& r : resolved_) engine_->set_address(r.device, r.to);
   resolved_.clear();
 
   // Answers before timers: what has arrived must not time out, however long we were stopped.
@@ -323,7 +326,8 @@ void App::each_second(Now now) {
                    .devices_refused = assignments_->refused_devices(),
                    .names = resolver_->names(),
                    .names_unresolved = resolver_->unresolved(),
-                   .resolve_failures = resolver_->failures(),
+                   .names_failing = resolver_->failing(),
+                   .resolver = resolver_->stats(),
                    .records_waiting = spooler_->waiting(),
                    .records_dropped = spooler_->records_dropped(),
                    .append_errors = spooler_->append_errors(),
@@ -337,7 +341,7 @@ void App::each_second(Now now) {
 MonoTime App::next_wakeup(Now now, bool drained) {
   if (!drained) return now.mono;
   MonoTime next = std::min({flush_due_, bus_due_, second_due_});
-  if (const auto at = resolver_->next_wakeup()) next = std::min(next, *at);
+  if (const auto at = resolver_->next_wakeup(now.mono)) next = std::min(next, *at);
   // Dense slots are sent in batches; a lone one is sent at its time.
   if (const auto at = engine_->next_wakeup()) {
     next = std::min(next, std::max(*at, last_send_ + quantum_));

@@ -23,6 +23,9 @@ void Config::describe(config::Spec& spec, Config& config) {
       "address_family", config.address_family, {"any", "ipv4", "ipv6"},
       "Which addresses this prober may use. A device that has none of them is not measured: "
       "no address.");
+  spec.list("dns_servers", config.dns_servers,
+            "Who is asked for the addresses of names, in turn: 192.0.2.53, [2001:db8::53]:5353. "
+            "Empty: the system's (/etc/resolv.conf). /etc/hosts comes first in any case.");
   spec.text("source_ipv4", config.source_ipv4,
             "The address echo requests come from; must be this host's. Empty: as the route says.");
   spec.text("source_ipv6", config.source_ipv6, "The same for IPv6.");

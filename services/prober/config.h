@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "common/config/spec.h"
 #include "common/domain/catalogue.h"
@@ -17,6 +18,7 @@ struct Config {
   std::chrono::milliseconds flush{200};
   uint64_t spool_bytes_max = 512ULL << 20;
   std::string address_family = "any";
+  std::vector<std::string> dns_servers;  // none: the system's
   std::string source_ipv4, source_ipv6;
   uint32_t dscp = 0;
   uint32_t payload_bytes = 32;

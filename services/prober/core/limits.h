@@ -146,9 +146,33 @@ inline constexpr int kSlewPerMille = 10;       // of the time that passed
 inline constexpr Duration kWallStepMin = 1ms;  // a jump that spoils the RTTs in flight
 
 // --- names ---
-inline constexpr size_t kNamesWaitingMax = 65'536;  // full: the name waits for the next round
-inline constexpr Duration kResolveAgain = 300s;
-inline constexpr Duration kResolveRetry = 30s;  // after a failure; the last address is kept
+// A name is asked again after its time to live, between these: below, thousands of names would
+// become a burden for their server; above, a change would be noticed too late. /etc/hosts has no
+// times: its names are looked up every kNameTtlMin.
+inline constexpr Duration kNameTtlMin = 10s;
+inline constexpr Duration kNameTtlMax = 3600s;
+// After a failure: 10 s, then twice as long each time, up to a minute. The last address is kept.
+inline constexpr Duration kResolveRetryMin = 10s;
+inline constexpr Duration kResolveRetryMax = 60s;
+// A name that no longer exists, or has no address any more, keeps its last one so long: zones are
+// sometimes broken for minutes, but an address goes to another host some day.
+inline constexpr Duration kNameGoneAfter = 3600s;
+// Names in question at a time; the others wait in order of their due times. Those that timed out
+// the last time may not take more than a quarter of it.
+inline constexpr size_t kNamesAskedMax = 64;
+inline constexpr size_t kNamesAskedSlowMax = 16;
+// Questions are begun no faster than this (after a pause: 16 at once), 500 a second.
+inline constexpr Duration kNameSpacing = 2ms;
+inline constexpr int kNameBurst = 16;
+// Of one family of a name; those beyond are not looked at.
+inline constexpr size_t kNameAddressesMax = 64;
+inline constexpr size_t kDnsServersMax = 8;  // those beyond are never asked
+// Per server: the first try waits so long, the second twice that, then the next server's turn.
+inline constexpr Duration kDnsTimeout = 1500ms;
+inline constexpr int kDnsTries = 2;
+inline constexpr Duration kDnsConfigEvery = 10s;  // /etc/resolv.conf is looked at
+// Log lines about names a minute; those beyond are only counted.
+inline constexpr uint32_t kNameLinesMax = 60;
 
 // --- watermark ---
 inline constexpr size_t kMarksKept = 512;  // one a second; an older slot is read from the oldest

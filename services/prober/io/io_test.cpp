@@ -78,7 +78,9 @@ struct Taken {
   TempDir dir;
   SlotClock clock{runtime::read_clock()};
   Engine engine{{}, clock, runtime::read_clock().mono};
-  Resolver resolver{true, true};
+  runtime::Loop loop;
+  std::unique_ptr<Resolver> own = *Resolver::open(loop, {});
+  Resolver& resolver = *own;
   Assignments assignments{"prober-1", dir / "assignment.pb", engine, resolver};
 
   Result<bool> give(const Assignment& a) {

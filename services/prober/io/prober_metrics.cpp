@@ -27,8 +27,18 @@ void ProberMetrics::update(const Figures& f) {
   now("checks_in_flight", "Checks that wait for answers or for earlier slots.",
       f.engine.checks_in_flight());
   now("names", "Host names assigned.", static_cast<double>(f.names));
-  now("names_unresolved", "Host names never resolved.", static_cast<double>(f.names_unresolved));
-  total("resolve_failures_total", "Host names that did not resolve.", f.resolve_failures);
+  now("names_unresolved", "Host names without an address.",
+      static_cast<double>(f.names_unresolved));
+  now("names_failing", "Host names whose last question failed.",
+      static_cast<double>(f.names_failing));
+  total("names_asked_total", "Questions for a host name's addresses.", f.resolver.asked);
+  for (size_t fault = 1; fault < f.resolver.failures.size(); ++fault) {
+    if (f.resolver.failures[fault] == 0) continue;
+    total("resolve_failures_total", "Questions for a host name that gave no address, by reason.",
+          f.resolver.failures[fault], {{"reason", to_string(static_cast<NameFault>(fault))}});
+  }
+  total("address_changes_total", "Host names that got another address, or lost theirs.",
+        f.resolver.address_changes);
   total("foreign_packets_total", "Packets that answer no echo of ours.",
         f.sockets.foreign + f.engine.stats().foreign);
   total("forged_packets_total", "Packets with our numbers, but a wrong token or source.",

@@ -6,6 +6,7 @@
 #include "common/stream/producer.h"
 #include "services/prober/core/engine.h"
 #include "services/prober/io/icmp_sockets.h"
+#include "services/prober/io/resolver.h"
 
 namespace gema::prober {
 
@@ -19,7 +20,8 @@ class ProberMetrics {
     stream::ProducerStats spool;
     bus::BusStats bus;
     uint64_t devices_refused = 0;
-    uint64_t names = 0, names_unresolved = 0, resolve_failures = 0;
+    uint64_t names = 0, names_unresolved = 0, names_failing = 0;
+    const ResolverStats& resolver;
     uint64_t records_waiting = 0, records_dropped = 0, append_errors = 0;
     uint64_t clock_steps = 0, wall_steps = 0;
     uint64_t paused_ms = 0;
