@@ -312,19 +312,22 @@ void Spec::choice(const char* key, std::string& field, std::vector<std::string> 
   add(std::move(setting));
 }
 
-void Spec::list(const char* key, std::vector<std::string>& field, const char* doc) {
+void Spec::list(const char* key, std::vector<std::string>& field, const char* doc,
+                CheckItem check) {
   Setting setting;
   setting.key = key;
   setting.doc = doc;
   setting.is_list = true;
-  setting.set = [&field](const std::string& value) -> std::optional<std::string> {
-    field = split(value, ',');
-    return std::nullopt;
-  };
-  setting.set_list =
-      [&field](const std::vector<std::string>& values) -> std::optional<std::string> {
+  setting.set_list = [&field, check = std::move(check)](
+                         const std::vector<std::string>& values) -> std::optional<std::string> {
+    for (const std::string& item : values) {
+      if (auto rule = check ? check(item) : std::nullopt) return rule;
+    }
     field = values;
     return std::nullopt;
+  };
+  setting.set = [set_list = setting.set_list](const std::string& value) {
+    return set_list(split(value, ','));
   };
   setting.print = [&field] {
     std::vector<std::string> items;

@@ -70,8 +70,11 @@ class Spec {
   // One of `choices`, any case; stored as spelled in `choices`.
   void choice(const char* key, std::string& field, std::vector<std::string> choices,
               const char* doc);
-  // A YAML sequence, or one text with "," between (environment).
-  void list(const char* key, std::vector<std::string>& field, const char* doc);
+  // A YAML sequence, or one text with "," between (environment). `check` returns the rule that an
+  // item breaks.
+  using CheckItem = std::function<std::optional<std::string>(const std::string& item)>;
+  void list(const char* key, std::vector<std::string>& field, const char* doc,
+            CheckItem check = {});
   // The source systems' name for `key` ("PING_INTERVAL"). Requires: key was described before.
   void alias(const char* seed_name, const char* key);
 

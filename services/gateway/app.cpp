@@ -104,28 +104,51 @@ ApiDependencies App::dependencies(Auth auth) {
                            int64_t to_ms) { return history_->statistics(device, from_ms, to_ms); },
       .change_device = [this](const std::string& method,
                               const DeviceChange& change) { return change_device(method, change); },
+      .on_demand = config_.on_demand(),
+      .ping = [this](const std::string& prober, const PingOrder& order,
+                     Duration deadline) { return ping(prober, order, deadline); },
+      .change_probing =
+          [this](bool pause, const ProbingChange& change) { return change_probing(pause, change); },
       .all_metrics = [this] { return collect_metrics(environment_.common.run_dir()); },
       .observe = [this](const std::string& route, int status,
                         Duration took) { count(route, status, took); }};
 }
 
 // On a request's thread: the loop's thread makes the call, we wait for its answer.
-Result<Device> App::change_device(const std::string& method, const DeviceChange& change) {
-  auto answer = std::make_shared<std::promise<Result<Device>>>();
+template <class T>
+Result<T> App::wait_for_call(Duration deadline,
+                             const std::function<void(std::function<void(Result<T>)>, Now)>& call) {
+  auto answer = std::make_shared<std::promise<Result<T>>>();
   auto came = answer->get_future();
-  const bool posted = bridge_.post([this, method, change, answer](Now now) {
-    feed_->change_device(
-        method, change, [answer](Result<Device> device) { answer->set_value(std::move(device)); },
-        now);
+  const bool posted = bridge_.post([call, answer](Now now) {
+    call([answer](Result<T> result) { answer->set_value(std::move(result)); }, now);
   });
   if (!posted) {
-    return Error{Errc::kUnavailable, "too many changes at once: try again in a moment"};
+    return Error{Errc::kUnavailable, "too many calls at once: try again in a moment"};
   }
   // The call has its own deadline; ours only catches a loop that is stuck.
-  if (came.wait_for(config_.call_timeout + std::chrono::seconds(1)) != std::future_status::ready) {
+  if (came.wait_for(deadline + std::chrono::seconds(1)) != std::future_status::ready) {
     return Error{Errc::kTimeout, "no answer in time"};
   }
   return came.get();
+}
+
+Result<Device> App::change_device(const std::string& method, const DeviceChange& change) {
+  return wait_for_call<Device>(config_.call_timeout, [this, method, change](auto done, Now now) {
+    feed_->change_device(method, change, std::move(done), now);
+  });
+}
+
+Result<Probing> App::change_probing(bool pause, const ProbingChange& change) {
+  return wait_for_call<Probing>(config_.call_timeout, [this, pause, change](auto done, Now now) {
+    feed_->change_probing(pause, change, std::move(done), now);
+  });
+}
+
+Result<PingReport> App::ping(const std::string& prober, const PingOrder& order, Duration deadline) {
+  return wait_for_call<PingReport>(deadline, [=, this](auto done, Now now) {
+    feed_->ping(prober, order, deadline, std::move(done), now);
+  });
 }
 
 std::optional<MonoTime> App::turn(Now now) {
@@ -208,6 +231,15 @@ void App::update_metrics(Now now) {
   gauge("history_failed", "Queries of history that failed.", static_cast<double>(history.failed));
   gauge("history_refused", "Queries refused because too many waited.",
         static_cast<double>(history.refused));
+  const OnDemandStats pings = api_->on_demand_stats();
+  gauge("pings", "Pings on demand that a prober has carried out.", static_cast<double>(pings.done));
+  gauge("pings_refused", "Pings on demand that a rule or the address policy refused.",
+        static_cast<double>(pings.refused));
+  gauge("pings_over_rate", "Pings on demand answered 429.", static_cast<double>(pings.over_rate));
+  gauge("pings_too_many", "Pings on demand refused because too many were under way.",
+        static_cast<double>(pings.too_many));
+  gauge("pings_without_answer", "Pings on demand that no prober carried out.",
+        static_cast<double>(pings.without_answer));
   const http::Server::Stats http = server_->stats();
   gauge("http_threads_busy", "Threads that work on a request or a stream.",
         static_cast<double>(http.busy));

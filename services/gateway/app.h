@@ -34,6 +34,11 @@ class App {
 
  private:
   Result<Device> change_device(const std::string& method, const DeviceChange& change);
+  Result<Probing> change_probing(bool pause, const ProbingChange& change);
+  Result<PingReport> ping(const std::string& prober, const PingOrder& order, Duration deadline);
+  template <class T>
+  Result<T> wait_for_call(Duration deadline,
+                          const std::function<void(std::function<void(Result<T>)>, Now)>& call);
   ApiDependencies dependencies(Auth auth);
   void count(const std::string& route, int status, Duration took);
   void update_metrics(Now now);

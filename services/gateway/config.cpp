@@ -4,6 +4,29 @@ namespace gema::gateway {
 
 using namespace std::chrono_literals;
 
+namespace {
+
+std::optional<std::string> no_cidr(const std::string& text) {
+  const auto cidr = parse_cidr(text);
+  return cidr ? std::nullopt : std::optional(cidr.error().message);
+}
+
+std::vector<Cidr> cidrs(const std::vector<std::string>& texts) {
+  std::vector<Cidr> out;
+  for (const std::string& text : texts) {
+    if (const auto cidr = parse_cidr(text)) out.push_back(*cidr);
+  }
+  return out;
+}
+
+}  // namespace
+
+OnDemandOptions Config::on_demand() const {
+  return {.policy = {.allow = cidrs(ping_allow), .deny = cidrs(ping_deny)},
+          .rate = {.per_minute = pings_per_minute, .per_minute_total = pings_per_minute_total},
+          .at_once = pings_at_once};
+}
+
 void Config::describe(config::Spec& spec, Config& config) {
   spec.text("socket", config.socket,
             "Unix socket for nginx, the only one who connects. Empty: DIR/run/gateway.sock.");
@@ -21,6 +44,18 @@ void Config::describe(config::Spec& spec, Config& config) {
                   "How long a request waits for history before it is answered 503.");
   spec.duration_s("call_timeout_s", config.call_timeout, 1s, 50s,
                   "How long a request waits for another process (device changes).");
+  spec.list("ping_allow", config.ping_allow,
+            "Address blocks that may be pinged on demand, besides the devices' own addresses.",
+            no_cidr);
+  spec.list("ping_deny", config.ping_deny,
+            "Address blocks that are never pinged on demand, also where they are devices.",
+            no_cidr);
+  spec.integer("pings_per_minute", config.pings_per_minute, 1, 100'000,
+               "Pings on demand of one client; more are answered 429.");
+  spec.integer("pings_per_minute_total", config.pings_per_minute_total, 1, 100'000,
+               "Pings on demand of all clients together; more are answered 429.");
+  spec.integer("pings_at_once", config.pings_at_once, 1, 200,
+               "Pings on demand under way; one more is answered 503. Each holds a request thread.");
   MultiPingSettings& shown = config.multi_ping;
   spec.integer("ping_interval_s", shown.ping_interval_s, 1, 86'400,
                "Shown by /api/ping/service/status while there is no device.");

@@ -80,8 +80,11 @@ def test_an_operation_is_complete(path, method, operation):
     assert any(code.startswith("2") for code in responses)
     is_open = operation.get("security") == []
     assert is_open == ("401" not in responses)
-    if method in ("post", "patch"):
-        assert {"400", "413", "415", "422"} <= responses.keys() and operation["requestBody"]
+    # A post without a body is an order: /api/ping/service/stop.
+    if "requestBody" in operation:
+        assert {"400", "413", "415", "422"} <= responses.keys()
+    else:
+        assert "415" not in responses and method != "patch"
 
 
 def test_required_properties_exist():

@@ -190,6 +190,7 @@ TEST(MultiPing, ServiceStatusHasTheKeysOfReadmeAndSource) {
             R"({"success":true,"service_type":"Multi-Ping Service","service_running":true,)"
             R"("ping_interval_seconds":1,"csv_output_directory":"ping_results",)"
             R"("active_devices_count":3,"max_workers":20,"ping_timeout_seconds":3,)"
+            R"("paused_by":null,"paused_since":null,"pause_reason":null,)"
             R"("database_monitoring":{"monitoring_enabled":true,"check_interval_seconds":30,)"
             R"("last_check_timestamp":"2025-09-19T08:45:47.075000","change_detection_count":0,)"
             R"("cached_device_count":3,"current_signature":"SIGNATURE"},)"

@@ -46,6 +46,15 @@ inline constexpr int64_t kDevicesPageDefault = 100;
 inline constexpr size_t kJsonDepthMax = 16;     // of a request body: 400
 inline constexpr size_t kFieldBytesMax = 4096;  // of a text in a request body: 422
 
+// --- pings on demand ---
+// Clients with a bucket of their own. Further ones share one until somebody has been quiet for a
+// minute.
+inline constexpr size_t kRateClientsMax = 1'000;
+// Probers asked in turn when one is too busy, or does not check the device; then 503.
+inline constexpr size_t kProbersAsked = 8;
+// What a call may take beyond the echoes themselves.
+inline constexpr Duration kPingSlack = 2s;
+
 // --- events ---
 // Frames and bytes queued for one client. Beyond either the client is dropped with a notice.
 inline constexpr size_t kClientFramesMax = 64;

@@ -467,6 +467,7 @@ View LiveView::view(Now now) const {
   out.catalogue_changes = catalogue_changes_;
   out.catalogue_heard_at = catalogue_heard_at_;
   out.newest_record_at = newest_record_at_;
+  out.probing = probing_;
   out.transitions = transitions_;
   for (const auto& [name, process] : processes_) {
     out.processes.push_back(process);

@@ -28,6 +28,7 @@
 
 #include "common/base/time.h"
 #include "common/domain/catalogue.h"
+#include "common/domain/on_demand.h"
 #include "common/domain/ping.h"
 #include "common/domain/transition.h"
 #include "services/gateway/core/limits.h"
@@ -67,6 +68,7 @@ struct Process {
   std::string location;
   bool ready = false;
   bool paused = false;
+  std::string paused_by;  // probers: whose pause is in force there
   std::vector<std::string> waiting_for;
   WallTime started_at{};
   MonoTime heard_at{};
@@ -151,6 +153,7 @@ struct View {
   WallTime catalogue_heard_at{};
   std::optional<WallTime> newest_record_at;  // when the newest record was made
   Rates rates;
+  std::optional<Probing> probing;            // none: inventory was not heard yet
   std::vector<Process> processes;            // by name
   std::deque<RecentTransition> transitions;  // oldest first
 
@@ -189,6 +192,8 @@ class LiveView {
   // A producer, or an epoch of one, was heard for the first time: what came before is not known.
   void on_stream_began(Now now);
   void on_heartbeat(Process process);
+  // Inventory's word, by heartbeat or as an answer.
+  void on_probing(const Probing& probing) { probing_ = probing; }
 
   // True when the shell should ask the tracker for a snapshot now; each true is followed by
   // on_snapshot or on_snapshot_failed.
@@ -231,6 +236,7 @@ class LiveView {
   std::map<std::string, uint16_t> name_numbers_;
   std::map<std::string, Process> processes_;
   std::optional<WallTime> newest_record_at_;
+  std::optional<Probing> probing_;
 
   // Snapshot.
   bool tracker_loaded_ = false;

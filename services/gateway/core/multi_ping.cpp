@@ -4,6 +4,7 @@
 #include <map>
 
 #include "services/gateway/core/params.h"
+#include "services/gateway/core/ping_bodies.h"
 
 namespace gema::gateway {
 namespace {
@@ -294,21 +295,19 @@ std::string timeout_critical_body(const View& view, int64_t threshold, const Utc
 
 std::string service_status_body(const View& view, const MultiPingSettings& settings,
                                 const UtcOffset& offset) {
-  const bool running = std::any_of(
-      view.processes.begin(), view.processes.end(),
-      [&view](const Process& p) { return p.kind == "prober" && !p.paused && p.alive(view.at); });
   const auto active =
       std::count_if(view.catalogue->devices.begin(), view.catalogue->devices.end(), is_checked);
   Json json;
   json.object()
       .boolean("success", true)
       .text("service_type", kServiceType)
-      .boolean("service_running", running)
+      .boolean("service_running", is_probing(view))
       .number("ping_interval_seconds", usual_interval_s(view, settings.ping_interval_s))
       .text("csv_output_directory", settings.csv_output_directory)
       .number("active_devices_count", active)
       .number("max_workers", settings.max_workers)
       .number("ping_timeout_seconds", settings.ping_timeout_s);
+  write_pause(json, view, offset);
   json.key("database_monitoring")
       .object()
       .boolean("monitoring_enabled", true)

@@ -5,6 +5,7 @@
 
 #include "common/base/rfc3339.h"
 #include "services/gateway/core/multi_ping.h"
+#include "services/gateway/core/ping_bodies.h"
 
 namespace gema::gateway {
 namespace {
@@ -51,6 +52,7 @@ void write_process(Json& json, const Process& process, Now now) {
       .boolean("alive", process.alive(now))
       .boolean("ready", process.ready && process.alive(now))
       .boolean("paused", process.paused)
+      .text("paused_by", process.paused_by)
       .number("heard_ms_ago", silent_ms)
       .text("started_at", format_rfc3339(process.started_at));
   json.key("waiting_for").array();
@@ -188,6 +190,7 @@ std::string status_json(const View& view) {
   write_counts(json, view);
   json.boolean("tracker_loaded", view.tracker_loaded);
   json.boolean("timeout_tracking", view.tracking_enabled);
+  write_probing(json, view);
   json.key("newest_result_age_ms");
   if (view.newest_record_at) {
     json.number(std::max<int64_t>(0, unix_ms(view.at.wall) - unix_ms(*view.newest_record_at)));
@@ -215,7 +218,9 @@ std::string counts_frame(const View& view) {
   Json json;
   json.object().text("at", format_rfc3339(view.at.wall));
   write_counts(json, view);
-  json.boolean("tracker_loaded", view.tracker_loaded).end_object();
+  json.boolean("tracker_loaded", view.tracker_loaded);
+  write_probing(json, view);
+  json.end_object();
   return frame("counts", json);
 }
 

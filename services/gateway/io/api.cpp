@@ -8,6 +8,7 @@
 #include "services/gateway/core/params.h"
 #include "services/gateway/core/v1_bodies.h"
 #include "services/gateway/io/device_json.h"
+#include "services/gateway/io/responses.h"
 
 namespace gema::gateway {
 namespace {
@@ -15,22 +16,16 @@ namespace {
 using http::Request;
 using http::Response;
 
-constexpr const char* kJson = "application/json";
 constexpr const char* kNotThere = "Multi-ping service not available";
 constexpr const char* kTrackingOff = "Timeout tracking is disabled";
 constexpr int64_t kHourMs = 3'600'000;
 
 Response json(int status, std::string body) {
-  Response response;
-  response.status = status;
-  response.content_type = kJson;
-  response.body = std::move(body);
-  response.headers = {{"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"}};
-  return response;
+  return json_response(status, std::move(body));
 }
 
 Response fail(int status, std::string_view error) {
-  return json(status, error_body(error));
+  return error_response(status, error);
 }
 
 // The page may load its own script and style and talk to its own origin; nothing else.
@@ -57,20 +52,6 @@ Response database_away(const Error& error) {
   return fail(503, error.message.rfind("history is busy", 0) == 0
                        ? "History is not available: " + error.message
                        : "History is not available: the database cannot be reached");
-}
-
-bool is_json(const Request& request) {
-  const std::string* type = request.header("content-type");
-  if (type == nullptr) {
-    return false;
-  }
-  std::string plain = type->substr(0, type->find(';'));
-  while (!plain.empty() && plain.back() == ' ') {
-    plain.pop_back();
-  }
-  std::transform(plain.begin(), plain.end(), plain.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return plain == "application/json" || plain == "application/merge-patch+json";
 }
 
 std::optional<DeviceId> id_param(const Request& request) {
@@ -102,7 +83,8 @@ const Device* find_address(const View& view, const std::string& address) {
 
 }  // namespace
 
-Api::Api(ApiDependencies dependencies) : deps_(std::move(dependencies)) {
+Api::Api(ApiDependencies dependencies)
+    : deps_(std::move(dependencies)), on_demand_(deps_.on_demand, deps_.ping) {
   add("GET", "/", &Api::page, Access::kOpen);
   add("GET", "/assets/app.js", &Api::script, Access::kOpen);
   add("GET", "/assets/style.css", &Api::style, Access::kOpen);
@@ -117,6 +99,9 @@ Api::Api(ApiDependencies dependencies) : deps_(std::move(dependencies)) {
   add("GET", "/api/ping/timeout/devices", &Api::timeout_devices);
   add("GET", "/api/ping/timeout/critical", &Api::timeout_critical);
   add("GET", "/api/ping/service/status", &Api::service_status);
+  add("POST", "/api/ping/service/start", &Api::service_start);
+  add("POST", "/api/ping/service/stop", &Api::service_stop);
+  add("POST", "/api/ping/test/{ip}", &Api::test_ping);
 
   add("GET", "/api/v1/devices", &Api::list_devices);
   add("POST", "/api/v1/devices", &Api::create_device);
@@ -124,6 +109,10 @@ Api::Api(ApiDependencies dependencies) : deps_(std::move(dependencies)) {
   add("PATCH", "/api/v1/devices/{id}", &Api::update_device);
   add("DELETE", "/api/v1/devices/{id}", &Api::delete_device);
   add("GET", "/api/v1/status", &Api::v1_status);
+  add("POST", "/api/v1/ping", &Api::v1_ping);
+  add("GET", "/api/v1/probing", &Api::v1_probing);
+  add("POST", "/api/v1/probing/pause", &Api::v1_pause);
+  add("POST", "/api/v1/probing/resume", &Api::v1_resume);
   add("GET", "/api/v1/events", &Api::events);
   add("GET", "/api/v1/metrics", &Api::metrics);
 }
@@ -376,7 +365,7 @@ Response Api::device_error(const Error& error, DeviceId id) const {
 }
 
 Response Api::create_device(const Request& request) const {
-  if (!is_json(request)) {
+  if (!has_json_body(request)) {
     return fail(415, "the body must be JSON (Content-Type: application/json)");
   }
   auto parsed = parse_new_device(request.body);
@@ -405,7 +394,7 @@ Response Api::update_device(const Request& request) const {
   if (!id) {
     return no_such_id(request);
   }
-  if (!is_json(request)) {
+  if (!has_json_body(request)) {
     return fail(415, "the body must be JSON (Content-Type: application/json)");
   }
   auto parsed = parse_device_patch(request.body, *id);

@@ -18,6 +18,7 @@
 #include "services/gateway/io/auth.h"
 #include "services/gateway/io/event_hub.h"
 #include "services/gateway/io/history_service.h"
+#include "services/gateway/io/on_demand.h"
 
 namespace gema::gateway {
 
@@ -44,6 +45,10 @@ struct ApiDependencies {
   // "device.create", "device.update" or "device.delete" of inventory, by call.
   std::function<Result<Device>(const std::string& method, const DeviceChange& change)>
       change_device;
+  OnDemandOptions on_demand;
+  OnDemand::Ask ping;
+  // "probing.pause" or "probing.resume" of inventory, by call.
+  std::function<Result<Probing>(bool pause, const ProbingChange& change)> change_probing;
   std::function<std::string()> all_metrics;
   // After each request: route pattern ("" = none), status, and how long it took to answer.
   std::function<void(const std::string& route, int status, Duration took)> observe;
@@ -59,6 +64,7 @@ class Api {
 
   // (method, pattern) of every route: openapi.yaml lists exactly these.
   std::vector<std::pair<std::string, std::string>> routes() const { return router_.routes(); }
+  OnDemandStats on_demand_stats() const { return on_demand_.stats(); }
 
  private:
   using Handler = http::Response (Api::*)(const http::Request&) const;
@@ -96,7 +102,18 @@ class Api {
   http::Response events(const http::Request&) const;
   http::Response metrics(const http::Request&) const;
 
+  // io/api_on_demand.cpp
+  http::Response test_ping(const http::Request&) const;
+  http::Response v1_ping(const http::Request&) const;
+  http::Response service_start(const http::Request&) const;
+  http::Response service_stop(const http::Request&) const;
+  http::Response v1_probing(const http::Request&) const;
+  http::Response v1_pause(const http::Request&) const;
+  http::Response v1_resume(const http::Request&) const;
+  http::Response change_probing(const http::Request&, bool pause) const;
+
   const ApiDependencies deps_;
+  mutable OnDemand on_demand_;  // thread-safe
   http::Router router_;
   std::vector<Route> routes_;
 };

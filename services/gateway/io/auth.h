@@ -16,6 +16,9 @@ namespace gema::gateway {
 
 class Auth {
  public:
+  // Whose token it is, as audits and pauses name it.
+  static constexpr const char* kAdminName = "admin";
+
   // Fails with one clear sentence: no file, readable by others, shorter than 16 characters, or one
   // of the tokens that the source systems shipped with.
   static Result<Auth> load(const std::filesystem::path& file);

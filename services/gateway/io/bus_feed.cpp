@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "common/bus/topics.h"
+#include "common/codec/on_demand_codec.h"
 #include "common/codec/ping_codec.h"
 #include "common/codec/transition_codec.h"
 #include "common/observability/log.h"
@@ -222,6 +223,7 @@ void BusFeed::take_heartbeat(std::string_view process, const std::string& payloa
                 .location = message.location(),
                 .ready = message.ready(),
                 .paused = message.paused(),
+                .paused_by = message.paused_by(),
                 .waiting_for = {message.waiting_for().begin(), message.waiting_for().end()},
                 .started_at = wall_from_us(message.started_at_us()),
                 .heard_at = now.mono,
@@ -231,7 +233,11 @@ void BusFeed::take_heartbeat(std::string_view process, const std::string& payloa
     wanted_ = heard.catalogue;
     catalogue_due_ = catalogue_due_.value_or(now.mono + kCatalogueGrace);
   }
-  view_.with([&](LiveView& view) { view.on_heartbeat(std::move(heard)); });
+  const bool says_probing = heard.kind == kInventory && message.has_probing();
+  view_.with([&](LiveView& view) {
+    view.on_heartbeat(std::move(heard));
+    if (says_probing) view.on_probing(from_proto(message.probing()));
+  });
 }
 
 void BusFeed::take_catalogue(Catalogue catalogue, bool keep, Now now) {
@@ -342,6 +348,28 @@ void BusFeed::change_device(const std::string& method, const DeviceChange& chang
           });
         }
         done(std::move(device));
+      },
+      now);
+}
+
+void BusFeed::change_probing(bool pause, const ProbingChange& change, ProbingDone done, Now now) {
+  caller_.call(
+      kInventory, pause ? "probing.pause" : "probing.resume", encode_probing_change(change),
+      options_.call_timeout,
+      [this, done = std::move(done)](Result<std::string> answer) {
+        auto probing = answer ? decode_probing(*answer) : Result<Probing>(answer.error());
+        if (probing) view_.with([&](LiveView& view) { view.on_probing(*probing); });
+        done(std::move(probing));
+      },
+      now);
+}
+
+void BusFeed::ping(const std::string& prober, const PingOrder& order, Duration deadline,
+                   PingDone done, Now now) {
+  caller_.call(
+      prober, "ping", encode_ping_order(order), deadline,
+      [done = std::move(done)](Result<std::string> answer) {
+        done(answer ? decode_ping_report(*answer) : Result<PingReport>(answer.error()));
       },
       now);
 }

@@ -19,6 +19,7 @@
 #include "common/bus/client.h"
 #include "common/bus/heartbeat.h"
 #include "common/codec/device_codec.h"
+#include "common/domain/on_demand.h"
 #include "common/observability/health.h"
 #include "common/stream/consumer.h"
 #include "services/gateway/io/event_hub.h"
@@ -51,6 +52,13 @@ class BusFeed {
   using ChangeDone = std::function<void(Result<Device>)>;
   void change_device(const std::string& method, const DeviceChange& change, ChangeDone done,
                      Now now);
+
+  using ProbingDone = std::function<void(Result<Probing>)>;
+  void change_probing(bool pause, const ProbingChange& change, ProbingDone done, Now now);
+
+  using PingDone = std::function<void(Result<PingReport>)>;
+  void ping(const std::string& prober, const PingOrder& order, Duration deadline, PingDone done,
+            Now now);
 
   const BusFeedStats& stats() const { return stats_; }
   const bus::BusClient& client() const { return *client_; }

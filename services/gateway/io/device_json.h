@@ -3,26 +3,12 @@
 // decides.
 #pragma once
 
-#include <optional>
 #include <string>
 
-#include "common/base/result.h"
 #include "common/domain/catalogue.h"
+#include "services/gateway/io/parsed.h"
 
 namespace gema::gateway {
-
-// Both fail with kBadInput: `malformed` set when the body is no JSON object at all (400), else a
-// sentence that names field, value and rule (422). Unknown fields are errors.
-struct BodyError {
-  bool malformed = false;
-  std::string message;
-};
-
-template <class T>
-struct Parsed {
-  T value{};
-  std::optional<BodyError> error;
-};
 
 // address is required; an id is refused. Numbers that are not given are 0: inventory's defaults.
 Parsed<DeviceChange> parse_new_device(const std::string& body);
