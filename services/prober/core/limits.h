@@ -174,6 +174,33 @@ inline constexpr Duration kDnsConfigEvery = 10s;  // /etc/resolv.conf is looked 
 // Log lines about names a minute; those beyond are only counted.
 inline constexpr uint32_t kNameLinesMax = 60;
 
+// --- proof of life ---
+// Proofs that wait for room. Full: the newest is not tried, counted; what cannot begin before its
+// deadline is not tried either.
+inline constexpr size_t kProofsWaitingMax = 20'000;
+// What a device's timeout may make of the time that a proof has, from when it is wanted.
+inline constexpr Duration kProofDeadlineMin = 1s;
+inline constexpr Duration kProofDeadlineMax = 5s;
+// With less time than this left a proof is not begun: its timeout would say nothing.
+inline constexpr Duration kProofLeast = 100ms;
+// Connections at once to one host: many devices may name one controller. More wait.
+inline constexpr uint32_t kProofsPerHost = 8;
+// A proof that takes longer than this is one that hangs, more often than not: so many proofs may be
+// younger at once, and those that hang delay the next ones by this much only.
+inline constexpr Duration kProofYoung = 100ms;
+inline constexpr uint32_t kProofsYoungMax = 256;
+// Of the connections, one in eight is kept for devices that proved to live the last time.
+inline constexpr uint32_t kProofsReservedShare = 8;
+inline constexpr int kWebHopsMax = 3;                    // redirections; then: wrong status
+inline constexpr size_t kWebHeaderBytesMax = 64 * 1024;  // more: protocol error
+inline constexpr size_t kWebBodyBytesMax = 64 * 1024;    // more: body too long
+inline constexpr size_t kIdleTransfersMax = 32;          // handles kept for the next ones
+inline constexpr size_t kWebBeginsPerTurn = 8;           // the rest in the next turn, at once
+inline constexpr Duration kWebTurnBudget = 4ms;          // of TLS and HTTP in a turn; guess
+inline constexpr uint32_t kTcpPortsMax = 8;              // of a device; more are left out
+inline constexpr size_t kSecretNameMax = 100;            // longer: no such secret
+inline constexpr size_t kSecretBytesMax = 4096;          // longer: refused
+
 // --- watermark ---
 inline constexpr size_t kMarksKept = 512;  // one a second; an older slot is read from the oldest
 
