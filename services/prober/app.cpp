@@ -1,6 +1,7 @@
 #include "services/prober/app.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 
@@ -8,6 +9,7 @@
 #include "common/observability/log.h"
 #include "common/runtime/clock.h"
 #include "services/prober/core/limits.h"
+#include "services/prober/io/address_text.h"
 #include "services/prober/io/privileges.h"
 
 namespace gema::prober {
@@ -33,9 +35,26 @@ uint32_t difference(uint64_t total, uint32_t& reported) {
   return more;
 }
 
+// Raises the limit of open files as far as it goes; returns how many connections that leaves room
+// for.
+uint32_t allow_open_files(uint32_t connections) {
+  constexpr rlim_t kOthers = 128;  // sockets, spool, bus
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur =
+      std::min<rlim_t>(files.rlim_max, std::max<rlim_t>(files.rlim_cur, connections + kOthers));
+  ::setrlimit(RLIMIT_NOFILE, &files);
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  if (files.rlim_cur >= connections + kOthers) return connections;
+  const auto room = static_cast<uint32_t>(std::max<rlim_t>(files.rlim_cur, kOthers + 16) - kOthers);
+  obs::log_warn("fewer proofs of life at once: open files are limited", {{"proofs", room}});
+  return room;
+}
+
 }  // namespace
 
 void App::open_sockets() {
+  init_curl();
   opened_sockets() = IcmpSockets::open();
   if (const auto dropped = drop_capabilities(); !dropped && opened_sockets()) {
     opened_sockets() = dropped.error();
@@ -72,8 +91,10 @@ Result<void> App::start() {
       {.v4 = sockets_->has(4), .v6 = sockets_->has(6), .servers = config_.dns_servers});
   if (!resolver) return resolver.error();
   resolver_ = std::move(*resolver);
-  assignments_ = std::make_unique<Assignments>(
-      environment_.instance, environment_.state_dir() / "assignment.pb", *engine_, *resolver_);
+  open_proofs();
+  assignments_ = std::make_unique<Assignments>(environment_.instance,
+                                               environment_.state_dir() / "assignment.pb", *engine_,
+                                               *resolver_, *proofs_);
   auto schedules = assignments_->restore();
   if (!schedules) {
     obs::log_error("kept assignment ignored", {{"why", schedules.error().message}});
@@ -87,6 +108,21 @@ Result<void> App::start() {
   obs::log_info("probing", {{"sockets", sockets_->describe()}, {"devices", engine_->devices()}});
   flush_due_ = now.mono + config_.flush;
   return {};
+}
+
+void App::open_proofs() {
+  const auto source = [](const std::string& text) {
+    return parse_address(text).value_or(Address{});  // configure() has refused what is none
+  };
+  proofs_ = std::make_unique<Proofs>(
+      ProofConfig{.connections_max = allow_open_files(config_.proofs_max),
+                  .secrets_dir = config_.secrets_dir.empty()
+                                     ? environment_.common.data_dir / "secrets"
+                                     : std::filesystem::path(config_.secrets_dir),
+                  .ca_file = config_.web_ca_file,
+                  .source_ipv4 = source(config_.source_ipv4),
+                  .source_ipv6 = source(config_.source_ipv6)},
+      environment_.loop, [this](const std::string& name) { return resolver_->known(name); });
 }
 
 Result<void> App::open_spool(Now now) {
@@ -142,7 +178,9 @@ std::optional<MonoTime> App::turn(Now now) {
   now = check_clock(now);
   note_pause(now);
   resolver_->tick(now.mono, resolved_);
-  for (const Resolved& r : resolved_) engine_->set_address(r.device, r.to);
+  for (const Resolved& r : resolved_) {
+    if (r.device != 0) engine_->set_address(r.device, r.to);  // 0: a web_url's host
+  }
   resolved_.clear();
 
   // Answers before timers: what has arrived must not time out, however long we were stopped.
@@ -152,6 +190,8 @@ std::optional<MonoTime> App::turn(Now now) {
   engine_->start_due(now.mono);
   sends += send(now);
   pace(sends);
+
+  prove(now);
 
   flush(now);
   if (bus_readable_ || now.mono >= bus_due_) use_bus(now);
@@ -241,6 +281,19 @@ void App::pace(size_t sends) {
                  kSendQuantumMin, kSendQuantumMax);
 }
 
+// --- proofs of life ------------------------------------------------------------------------------
+
+void App::prove(Now now) {
+  for (const ProofWanted& p : engine_->proofs_cancelled()) proofs_->cancel(p);
+  engine_->proofs_cancelled().clear();
+  for (const ProofWanted& p : engine_->proofs_wanted()) proofs_->want(p, now);
+  engine_->proofs_wanted().clear();
+  proofs_->tick(now);
+  proofs_done_.clear();
+  proofs_->take_done(proofs_done_);
+  if (!proofs_done_.empty()) engine_->on_proofs(proofs_done_, now.mono);
+}
+
 // --- results ------------------------------------------------------------------------------------
 
 void App::flush(Now now) {
@@ -321,6 +374,7 @@ void App::each_second(Now now) {
   }
   metrics_.update({.engine = *engine_,
                    .sockets = sockets_->stats(),
+                   .proofs = *proofs_,
                    .spool = producer_->stats(),
                    .bus = bus_->stats(),
                    .devices_refused = assignments_->refused_devices(),
@@ -342,6 +396,7 @@ MonoTime App::next_wakeup(Now now, bool drained) {
   if (!drained) return now.mono;
   MonoTime next = std::min({flush_due_, bus_due_, second_due_});
   if (const auto at = resolver_->next_wakeup(now.mono)) next = std::min(next, *at);
+  if (const auto at = proofs_->next_wakeup()) next = std::min(next, *at);
   // Dense slots are sent in batches; a lone one is sent at its time.
   if (const auto at = engine_->next_wakeup()) {
     next = std::min(next, std::max(*at, last_send_ + quantum_));

@@ -19,6 +19,7 @@
 #include "services/prober/io/assignments.h"
 #include "services/prober/io/icmp_sockets.h"
 #include "services/prober/io/prober_metrics.h"
+#include "services/prober/io/proof.h"
 #include "services/prober/io/resolver.h"
 #include "services/prober/io/spooler.h"
 
@@ -41,6 +42,7 @@ struct App {
   void stop();
 
  private:
+  void open_proofs();
   Result<void> open_spool(Now now);
   Result<void> open_bus(Now now);
   void report_missed_slots(const std::vector<KeptSchedule>& schedules, Now now);
@@ -51,6 +53,7 @@ struct App {
   bool drain(Now now);
   size_t send(Now now);
   void pace(size_t sends);
+  void prove(Now now);
   void flush(Now now);
   void take_results(Now now);
   void use_bus(Now now);
@@ -63,6 +66,7 @@ struct App {
   std::unique_ptr<SlotClock> clock_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Resolver> resolver_;
+  std::unique_ptr<Proofs> proofs_;
   std::unique_ptr<Assignments> assignments_;
   std::unique_ptr<stream::Producer> producer_;
   std::unique_ptr<Spooler> spooler_;
@@ -74,12 +78,13 @@ struct App {
   std::vector<Sent> sent_;
   std::vector<Answer> answers_;
   std::vector<Resolved> resolved_;
+  std::vector<ProofDone> proofs_done_;
   std::string topic_, payload_;  // of the message in hand
 
-  MonoTime wanted_{};     // when this turn was asked for
-  MonoTime last_send_{};  // the last turn that sent
+  MonoTime wanted_{};                   // when this turn was asked for
+  MonoTime last_send_{};                // the last turn that sent
   Duration quantum_ = kSendQuantumMax;  // between turns that send
-  MonoTime read_due_{};   // the sockets, while nothing is awaited (late replies)
+  MonoTime read_due_{};                 // the sockets, while nothing is awaited (late replies)
   MonoTime flush_due_{};
   MonoTime second_due_{};
   MonoTime bus_due_{};

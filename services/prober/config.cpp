@@ -36,6 +36,16 @@ void Config::describe(config::Spec& spec, Config& config) {
   spec.flag("dont_fragment", config.dont_fragment,
             "Forbids fragments: a request that is too long for the path is a send error (message "
             "too long), or unreachable when a router says so.");
+  spec.integer(
+      "proofs_max", config.proofs_max, 16, 16'384,
+      "Connections at once for proofs of life (web_url, tcp_ports); more wait for room, and "
+      "are not tried if there is none within a device's timeout.");
+  spec.text(
+      "secrets_dir", config.secrets_dir,
+      "Where the files are that web_auth names: \"user:password\" in the first line, hosts that "
+      "may be told in further ones. Empty: secrets in the data directory.");
+  spec.text("web_ca_file", config.web_ca_file,
+            "Certificates to trust when a web_url is asked, instead of the system's.");
 }
 
 }  // namespace gema::prober

@@ -23,6 +23,9 @@ struct Config {
   uint32_t dscp = 0;
   uint32_t payload_bytes = 32;
   bool dont_fragment = false;
+  uint32_t proofs_max = 1024;
+  std::string secrets_dir;  // empty: secrets in the data directory
+  std::string web_ca_file;
 
   static void describe(config::Spec& spec, Config& config);
 };

@@ -33,8 +33,12 @@ const char* refusal(const AssignedDevice& d) {
 }  // namespace
 
 Assignments::Assignments(std::string prober, std::filesystem::path path, Engine& engine,
-                         Resolver& resolver)
-    : prober_(std::move(prober)), path_(std::move(path)), engine_(engine), resolver_(resolver) {}
+                         Resolver& resolver, Proofs& proofs)
+    : prober_(std::move(prober)),
+      path_(std::move(path)),
+      engine_(engine),
+      resolver_(resolver),
+      proofs_(proofs) {}
 
 // Takes out what cannot be checked, and parses addresses. The codec has seen to ascending ids.
 Assignments::Prepared Assignments::prepare(Assignment& assignment) {
@@ -59,7 +63,8 @@ Assignments::Prepared Assignments::prepare(Assignment& assignment) {
                   .timeout_ms = d.timeout_ms,
                   .echo_count = static_cast<uint8_t>(d.echo_count),
                   .min_replies = static_cast<uint8_t>(d.min_replies),
-                  .echo_spacing_ms = d.echo_spacing_ms};
+                  .echo_spacing_ms = d.echo_spacing_ms,
+                  .has_proof = d.proof.any()};
     if (const auto address = parse_address(d.address)) {
       target.address = *address;
     } else if (!d.address.empty()) {
@@ -72,7 +77,9 @@ Assignments::Prepared Assignments::prepare(Assignment& assignment) {
 }
 
 void Assignments::apply(Assignment& assignment) {
-  const Prepared prepared = prepare(assignment);
+  Prepared prepared = prepare(assignment);
+  proofs_.assign(assignment.devices);
+  for (std::string& host : proofs_.host_names()) prepared.names.push_back({0, std::move(host)});
   resolver_.assign(prepared.names);
   const uint32_t down_after = assignment.down_after == 0 ? 3 : assignment.down_after;
   const AssignChange change = engine_.assign(prepared.targets, down_after);

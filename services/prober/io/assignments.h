@@ -11,6 +11,7 @@
 #include "common/codec/device_codec.h"
 #include "services/prober/core/catch_up.h"
 #include "services/prober/core/engine.h"
+#include "services/prober/io/proof.h"
 #include "services/prober/io/resolver.h"
 #include "services/prober/io/state_files.h"
 
@@ -18,7 +19,8 @@ namespace gema::prober {
 
 class Assignments {
  public:
-  Assignments(std::string prober, std::filesystem::path path, Engine& engine, Resolver& resolver);
+  Assignments(std::string prober, std::filesystem::path path, Engine& engine, Resolver& resolver,
+              Proofs& proofs);
 
   // Applies what the last run kept. Returns its schedules, in order of device, for the catch-up. A
   // damaged file is reported in the error, and is as if there were none.
@@ -43,6 +45,7 @@ class Assignments {
   const std::filesystem::path path_;
   Engine& engine_;
   Resolver& resolver_;
+  Proofs& proofs_;
   SnapshotAssembler assembler_;
   Version version_;
   uint64_t refused_ = 0;  // devices of the assignment in force that are beyond our limits

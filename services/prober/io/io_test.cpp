@@ -81,7 +81,8 @@ struct Taken {
   runtime::Loop loop;
   std::unique_ptr<Resolver> own = *Resolver::open(loop, {});
   Resolver& resolver = *own;
-  Assignments assignments{"prober-1", dir / "assignment.pb", engine, resolver};
+  Proofs proofs{{}, loop, [](const std::string&) { return Address{}; }};
+  Assignments assignments{"prober-1", dir / "assignment.pb", engine, resolver, proofs};
 
   Result<bool> give(const Assignment& a) {
     Result<bool> last = false;

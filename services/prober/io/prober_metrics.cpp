@@ -20,6 +20,7 @@ void ProberMetrics::now(const char* name, const char* help, double value) {
 void ProberMetrics::update(const Figures& f) {
   update_engine(f.engine.stats());
   update_lag(f.engine.stats());
+  update_proofs(f.proofs);
   now("devices", "Devices assigned.", f.engine.devices());
   now("devices_refused", "Devices of the assignment beyond this prober's limits.",
       static_cast<double>(f.devices_refused));
@@ -89,6 +90,23 @@ void ProberMetrics::update_engine(const Stats& s) {
   total("slots_late_total", "Slots sent later than a tenth of their interval.", s.slots_late);
   total("slots_missed_total", "Slots not measured because of this prober.", s.slots_missed);
   total("slots_dropped_total", "Slots that could not even be noted.", s.slots_dropped);
+}
+
+void ProberMetrics::update_proofs(const Proofs& proofs) {
+  now("proofs_in_flight", "Proofs of life being asked for.",
+      static_cast<double>(proofs.in_flight()));
+  now("proofs_waiting", "Proofs of life waiting for room.", static_cast<double>(proofs.waiting()));
+  total("proofs_refused_total", "Proofs of life not tried because too many waited.",
+        proofs.stats().refused);
+  for (size_t kind = 0; kind < proofs.stats().outcomes.size(); ++kind) {
+    for (size_t outcome = 0; outcome < proofs.stats().outcomes[kind].size(); ++outcome) {
+      if (proofs.stats().outcomes[kind][outcome] == 0) continue;
+      total("proofs_total", "Proofs of life, by what was asked and what came of it.",
+            proofs.stats().outcomes[kind][outcome],
+            {{"kind", to_string(static_cast<ProofKind>(kind))},
+             {"outcome", to_string(static_cast<ProofOutcome>(outcome))}});
+    }
+  }
 }
 
 void ProberMetrics::update_lag(const Stats& s) {

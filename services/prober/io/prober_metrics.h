@@ -6,6 +6,7 @@
 #include "common/stream/producer.h"
 #include "services/prober/core/engine.h"
 #include "services/prober/io/icmp_sockets.h"
+#include "services/prober/io/proof.h"
 #include "services/prober/io/resolver.h"
 
 namespace gema::prober {
@@ -17,6 +18,7 @@ class ProberMetrics {
   struct Figures {
     const Engine& engine;
     const SocketStats& sockets;
+    const Proofs& proofs;
     stream::ProducerStats spool;
     bus::BusStats bus;
     uint64_t devices_refused = 0;
@@ -35,6 +37,7 @@ class ProberMetrics {
   void total(const char* name, const char* help, uint64_t value, const obs::Labels& labels = {});
   void now(const char* name, const char* help, double value);
   void update_engine(const Stats& stats);
+  void update_proofs(const Proofs& proofs);
   void update_lag(const Stats& stats);
 
   obs::Metrics& metrics_;
