@@ -479,6 +479,7 @@ void Engine::on_clock_step(MonoTime now) {
 }
 
 std::optional<MonoTime> Engine::next_wakeup() const {
+  if (!sends_.empty()) return MonoTime{};  // of a probe: at once
   std::optional<MonoTime> at = wheel_.next();
   if (const auto due = schedule_.next_due_ms()) {
     const MonoTime slot = clock_.mono_of_slot_ms(*due);
