@@ -100,6 +100,12 @@ ApiDependencies App::dependencies(Auth auth) {
           [this](DeviceId device, int64_t from_ms, int64_t to_ms, size_t limit) {
             return history_->device(device, from_ms, to_ms, limit);
           },
+      .device_results =
+          [this](DeviceId device, int64_t from_ms, int64_t to_ms, size_t limit) {
+            return history_->results(device, from_ms, to_ms, limit);
+          },
+      .device_addresses = [this](DeviceId device,
+                                 size_t limit) { return history_->addresses(device, limit); },
       .statistics = [this](std::optional<DeviceId> device, int64_t from_ms,
                            int64_t to_ms) { return history_->statistics(device, from_ms, to_ms); },
       .change_device = [this](const std::string& method,

@@ -318,6 +318,55 @@ TEST(V1, FramesAreOneLineOfJsonEach) {
   EXPECT_NE(silent_frame(view).find(R"("total":1)"), std::string::npos);
 }
 
+TEST(V1, ADeviceIsShownWithItsLastResultAndWhy) {
+  LiveView live = loaded({1, 2});
+  PingResults r = results({{1, kEpochMs, kFailed, 0}});
+  r.reason = {Reason::kUnreachable};
+  r.echo_outcome = {EchoOutcome::kHostUnreachable};
+  r.notes = {{.icmp_type = 3, .icmp_code = 1, .from = {.bytes = {192, 0, 2, 2}, .family = 4}}};
+  live.on_results(record(1), r, at(0s).wall, at(0s));
+  r = results({{1, kEpochMs + 1000, kNotMeasured, 0}});
+  r.reason = {Reason::kPaused};
+  r.note = "Siti";
+  live.on_results(record(2), r, at(1s).wall, at(1s));
+  const View view = live.view(at(1s));
+  const std::string body = device_live_json(view, 0);
+  const std::string why = R"("why":"host unreachable, said by 192.0.2.2")";
+  EXPECT_NE(body.find(why), std::string::npos) << body;
+  EXPECT_NE(body.find(R"("icmp_type":3,"icmp_code":1,"said_by":"192.0.2.2")"), std::string::npos);
+  EXPECT_NE(body.find(R"("reason":"paused","paused_by":"Siti"})"), std::string::npos) << body;
+  EXPECT_NE(silent_frame(view).find(why), std::string::npos) << silent_frame(view);
+  EXPECT_NE(results_frame(view, {1}).find(why), std::string::npos);
+  const std::string never = device_live_json(view, 1);
+  EXPECT_NE(never.find(R"("last_success":null,"result":null,"newest":null})"), std::string::npos)
+      << never;
+}
+
+TEST(V1, NewsAreFramesOfTheirOwn) {
+  LiveView live = loaded({1});
+  PingResults r = results({{1, kEpochMs, kAnswered, 1}});
+  r.address_changes = {
+      {.device = 1, .at_ms = kEpochMs, .from = {}, .to = {.bytes = {192, 0, 2, 7}, .family = 4}}};
+  r.health = {.lag_max_us = 700'000, .suspicion = Suspicion::kLag};
+  live.on_results(record(1), r, at(0s).wall, at(0s));
+  const View view = live.view(at(0s));
+  EXPECT_EQ(address_frame(view, live.take_new_address_changes().at(0)),
+            "event: address\ndata: "
+            R"({"device_id":1,"hostname":"10.0.0.1","address":"10.0.0.1",)"
+            R"("at":"2025-09-19T01:45:47.075000Z","location":"default","prober":"prober-1",)"
+            R"("was":null,"becomes":"192.0.2.7"})"
+            "\n\n");
+  EXPECT_EQ(prober_frame(live.take_new_trust(at(0s)).at(0)),
+            "event: prober\ndata: "
+            R"({"name":"prober-1","location":"default","suspicion":"lag",)"
+            R"("suspicion_since":"2025-09-19T01:45:47.075000Z","lag_ms":700.0,"send_errors":0,)"
+            R"("socket_drops":0,"missed_slots":0,"canaries_answered":0,"canaries_failed":0})"
+            "\n\n");
+  EXPECT_NE(status_json(view).find(R"("probers":[{"name":"prober-1","location":"default",)"
+                                   R"("suspicion":"lag")"),
+            std::string::npos);
+}
+
 TEST(V1, SilentRowsAreCappedAndTheTotalIsTrue) {
   std::vector<DeviceId> ids;
   std::vector<Check> checks;

@@ -17,6 +17,7 @@ struct Frame {
     kSilent,      // whole
     kResults,     // each counts
     kTransition,  // each counts
+    kNews,        // each counts: an address changed, a prober does not trust itself
   };
   Kind kind = Kind::kResults;
   std::shared_ptr<const std::string> text;

@@ -20,6 +20,14 @@ inline constexpr Duration kProcessForgottenAfter = 1h;
 inline constexpr size_t kNamesMax = 10'000;
 // Transitions remembered for people who look now; the oldest goes.
 inline constexpr size_t kRecentTransitionsMax = 100;
+// Address changes that wait for the next frame of events; the oldest goes (history has them all).
+inline constexpr size_t kAddressChangesMax = 100;
+// Late answers told beside one result; further ones are in history.
+inline constexpr size_t kStraysMax = 20;
+// Probers whose own account of themselves is kept; further ones are not, and counted.
+inline constexpr size_t kProbersMax = 256;
+// A prober that called itself suspect, and then says nothing, is shown as suspect this long.
+inline constexpr Duration kSuspicionHeld = 3s;  // guess: batches come at least each second
 // Devices whose result is new since the last frame of events; the oldest goes.
 inline constexpr size_t kRecentResultsMax = 100;
 // Between two snapshots asked for; guess: the tracker answers 10,000 devices within 50 ms.
@@ -45,6 +53,10 @@ inline constexpr int64_t kDevicesPageMax = 1'000;
 inline constexpr int64_t kDevicesPageDefault = 100;
 inline constexpr size_t kJsonDepthMax = 16;     // of a request body: 400
 inline constexpr size_t kFieldBytesMax = 4096;  // of a text in a request body: 422
+
+inline constexpr int64_t kResultsRowsMax = 1'000;  // with all their details
+inline constexpr int64_t kResultsRowsDefault = 100;
+inline constexpr int64_t kAddressRowsMax = 1'000;
 
 // --- pings on demand ---
 // Clients with a bucket of their own. Further ones share one until somebody has been quiet for a

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/assert.h"
+#include "common/domain/chunk.h"
 
 namespace gema::gateway {
 namespace {
@@ -20,6 +21,38 @@ std::optional<size_t> find_device(const Catalogue* catalogue, DeviceId device) {
     return std::nullopt;
   }
   return static_cast<size_t>(found - devices.begin());
+}
+
+std::shared_ptr<const ResultDetails> details_of(const ResultView& v) {
+  if (v.verdict == Verdict::kAnswered && v.reason == Reason::kNone && v.outcomes.size() == 1 &&
+      v.burst_sent == 0 && v.notes.empty() && v.proofs.empty()) {
+    return nullptr;
+  }
+  auto out = std::make_shared<ResultDetails>();
+  for (size_t e = 0; e < v.outcomes.size(); ++e) {
+    out->echoes.push_back({v.outcomes[e], v.rtt_us[e]});
+  }
+  out->burst_sent = v.burst_sent;
+  out->burst_rtt_us.assign(v.burst_rtt_us.begin(), v.burst_rtt_us.end());
+  out->notes.assign(v.notes.begin(), v.notes.end());
+  for (EchoNote& note : out->notes) {
+    note.index = 0;
+  }
+  out->proofs.assign(v.proofs.begin(), v.proofs.end());
+  for (ProofResult& proof : out->proofs) {
+    proof.index = 0;
+  }
+  return out;
+}
+
+ProberHealth worse(const ProberHealth& a, const ProberHealth& b) {
+  return {.lag_max_us = std::max(a.lag_max_us, b.lag_max_us),
+          .send_errors = std::max(a.send_errors, b.send_errors),
+          .socket_drops = std::max(a.socket_drops, b.socket_drops),
+          .missed_slots = std::max(a.missed_slots, b.missed_slots),
+          .paused_ms = std::max(a.paused_ms, b.paused_ms),
+          .canaries_answered = std::max(a.canaries_answered, b.canaries_answered),
+          .canaries_failed = std::max(a.canaries_failed, b.canaries_failed)};
 }
 
 int64_t second_of(Now now) {
@@ -172,6 +205,13 @@ void LiveView::on_results(const RecordId& record, const PingResults& results, Wa
   stats_.results += results.size();
   count_rate(results.size(), results.health.lag_max_us, now);
   newest_record_at_ = std::max(newest_record_at_.value_or(produced_at), produced_at);
+  take_health(record.producer, results, now);
+  for (const AddressChange& change : results.address_changes) {
+    new_address_changes_.push_back({change, results.location, record.producer});
+    if (new_address_changes_.size() > kAddressChangesMax) {
+      new_address_changes_.erase(new_address_changes_.begin());
+    }
+  }
   const int64_t slot_max_ms = unix_ms(now.wall + kFutureMax);
   if (std::any_of(results.due_ms.begin(), results.due_ms.end(),
                   [slot_max_ms](int64_t slot) { return slot > slot_max_ms; })) {
@@ -217,6 +257,78 @@ void LiveView::apply(const RecordId& record, const PingResults& results) {
     guess = *index + 1;
     apply_one(live_[*index], results, i, rtt, location, prober);
   }
+  for (const Stray& stray : results.strays) {
+    apply_stray(stray, prober);
+  }
+}
+
+// An answer to an echo whose result has left: it is told beside the result, if that is the latest.
+void LiveView::apply_stray(const Stray& stray, uint16_t prober) {
+  const auto index = index_of(stray.device);
+  if (!index) {
+    return;
+  }
+  DeviceLive& live = live_[*index];
+  if (live.slot_ms != stray.due_ms || live.prober != prober) {
+    return;
+  }
+  ResultDetails details = live.details == nullptr ? ResultDetails{} : *live.details;
+  auto& strays = details.strays;
+  if (std::find(strays.begin(), strays.end(), stray) != strays.end() ||
+      strays.size() >= kStraysMax) {
+    return;  // applied again after a snapshot, or one who answers for ever
+  }
+  if (live.details == nullptr && live.interval_ms != 0) {  // one echo, answered
+    details.echoes.push_back({EchoOutcome::kReply, live.rtt_us});
+  }
+  strays.push_back(stray);
+  live.details = std::make_shared<const ResultDetails>(std::move(details));
+}
+
+Suspicion LiveView::Prober::now(MonoTime now) const {
+  return suspected_at && now - *suspected_at <= kSuspicionHeld ? suspicion : Suspicion::kNone;
+}
+
+void LiveView::take_health(const std::string& name, const PingResults& results, Now now) {
+  const auto found = probers_.find(name);
+  if (found == probers_.end() && probers_.size() >= kProbersMax) {
+    ++stats_.probers_refused;
+    return;
+  }
+  Prober& prober = found == probers_.end() ? probers_[name] : found->second;
+  prober.location = results.location;
+  if (const int64_t second = second_of(now); prober.second != second) {
+    prober.before = prober.second == second - 1 ? prober.worst : ProberHealth{};
+    prober.worst = {};
+    prober.second = second;
+  }
+  prober.worst = worse(prober.worst, results.health);
+  // A batch of another partition may have been made before the suspicion: it ends by time.
+  if (results.health.suspicion == Suspicion::kNone) {
+    return;
+  }
+  if (prober.now(now.mono) != results.health.suspicion) {
+    prober.since = now.wall;
+  }
+  prober.suspicion = results.health.suspicion;
+  prober.suspected_at = now.mono;
+}
+
+ProberTrust LiveView::trust(const std::string& name, const Prober& prober, Now now) const {
+  ProberTrust out{.name = name,
+                  .location = prober.location,
+                  .suspicion = prober.now(now.mono),
+                  .since = prober.since,
+                  .health = {}};
+  if (out.suspicion == Suspicion::kNone && prober.suspected_at) {
+    out.since = now.wall - (now.mono - *prober.suspected_at) + kSuspicionHeld;
+  }
+  const int64_t second = second_of(now);
+  if (second - prober.second <= 1) {
+    out.health = worse(prober.worst, prober.before);
+  }
+  out.health.suspicion = out.suspicion;
+  return out;
 }
 
 void LiveView::apply_one(DeviceLive& live, const PingResults& results, size_t i, uint32_t rtt_us,
@@ -230,6 +342,9 @@ void LiveView::apply_one(DeviceLive& live, const PingResults& results, size_t i,
     live.newest_ms = slot;
     live.newest_verdict = verdict;
     live.newest_reason = results.reason[i];
+    live.newest_text = results.reason[i] == Reason::kPaused
+                           ? name(results.note.substr(0, kTextBytesMax))
+                           : uint16_t{0};
   }
   if (verdict == Verdict::kNotMeasured) {
     return;
@@ -244,6 +359,8 @@ void LiveView::apply_one(DeviceLive& live, const PingResults& results, size_t i,
   live.rtt_us = rtt_us;
   live.location = location;
   live.prober = prober;
+  live.interval_ms = results.interval_ms[i];
+  live.details = details_of(view_of(results, i));
   if (verdict == Verdict::kAnswered) {
     live.last_success_ms = slot;
     live.consecutive_timeouts = 0;
@@ -269,6 +386,10 @@ void LiveView::take_state(DeviceLive& live, const DeviceState& state) {
   live.since_ms = state.since_ms;
   live.last_success_ms = state.last_success_ms;
   live.transition_counter = state.transition_counter;
+  if (live.slot_ms != state.last_slot_ms) {
+    live.details = nullptr;
+    live.interval_ms = 0;
+  }
   live.slot_ms = state.last_slot_ms;
   live.verdict = state.last_slot_ms == 0 ? Verdict::kNotMeasured : state.last_verdict;
   live.reason = state.last_reason;
@@ -279,6 +400,7 @@ void LiveView::take_state(DeviceLive& live, const DeviceState& state) {
     live.newest_ms = live.slot_ms;
     live.newest_verdict = live.verdict;
     live.newest_reason = live.reason;
+    live.newest_text = 0;
   }
 }
 
@@ -472,6 +594,9 @@ View LiveView::view(Now now) const {
   for (const auto& [name, process] : processes_) {
     out.processes.push_back(process);
   }
+  for (const auto& [name, prober] : probers_) {
+    out.probers.push_back(trust(name, prober, now));
+  }
   // Whole seconds only, and only those since the first result: a young view is not slow.
   const int64_t current = second_of(now);
   uint64_t results = 0;
@@ -506,6 +631,21 @@ std::vector<DeviceId> LiveView::take_recent_results() {
 
 std::vector<RecentTransition> LiveView::take_new_transitions() {
   return std::exchange(new_transitions_, {});
+}
+
+std::vector<RecentAddressChange> LiveView::take_new_address_changes() {
+  return std::exchange(new_address_changes_, {});
+}
+
+std::vector<ProberTrust> LiveView::take_new_trust(Now now) {
+  std::vector<ProberTrust> out;
+  for (auto& [name, prober] : probers_) {
+    if (const Suspicion suspicion = prober.now(now.mono); suspicion != prober.told) {
+      prober.told = suspicion;
+      out.push_back(trust(name, prober, now));
+    }
+  }
+  return out;
 }
 
 }  // namespace gema::gateway

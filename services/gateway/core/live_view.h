@@ -32,6 +32,7 @@
 #include "common/domain/ping.h"
 #include "common/domain/transition.h"
 #include "services/gateway/core/limits.h"
+#include "services/gateway/core/result_text.h"
 
 namespace gema::gateway {
 
@@ -52,11 +53,16 @@ struct DeviceLive {
   uint16_t location = 0;  // index into View::names
   uint16_t prober = 0;
   uint32_t rtt_us = 0;  // mean of its answered echoes
+  uint32_t interval_ms = 0;
+  // What else is known of it; null when that is nothing (one echo, answered), or when it came from
+  // the tracker's snapshot (interval_ms is 0 then, too).
+  std::shared_ptr<const ResultDetails> details;
 
   // The newest slot of any kind.
   int64_t newest_ms = 0;
   Verdict newest_verdict = Verdict::kNotMeasured;
   Reason newest_reason = Reason::kNone;
+  uint16_t newest_text = 0;  // who paused; index into View::names
 
   bool measured() const { return slot_ms != 0; }
   bool online() const { return measured() && verdict == Verdict::kAnswered; }
@@ -118,6 +124,22 @@ struct RecentTransition {
   uint32_t consecutive_timeouts = 0;
 };
 
+// What a prober says of itself with its results. The numbers are the worst of the last few seconds.
+struct ProberTrust {
+  std::string name;
+  std::string location;
+  Suspicion suspicion = Suspicion::kNone;
+  WallTime since{};  // of the suspicion, or of its end; the epoch: never suspect
+  ProberHealth health;
+};
+
+// A device that is given by name has got another address.
+struct RecentAddressChange {
+  AddressChange change;
+  std::string location;
+  std::string prober;
+};
+
 // A tracker's answer, as the core needs it (io/ converts).
 struct Snapshot {
   struct Position {
@@ -155,6 +177,7 @@ struct View {
   Rates rates;
   std::optional<Probing> probing;            // none: inventory was not heard yet
   std::vector<Process> processes;            // by name
+  std::vector<ProberTrust> probers;          // by name, those whose results were heard
   std::deque<RecentTransition> transitions;  // oldest first
 
   // The index of a device, or nullopt.
@@ -173,6 +196,7 @@ struct LiveViewStats {
   uint64_t snapshots_unaligned = 0;
   uint64_t buffer_overflows = 0;
   uint64_t processes_refused = 0;
+  uint64_t probers_refused = 0;
   uint64_t buffered_results = 0;  // now
 };
 
@@ -210,8 +234,23 @@ class LiveView {
   // Devices whose measured result changed since the last call, oldest first, no device twice.
   std::vector<DeviceId> take_recent_results();
   std::vector<RecentTransition> take_new_transitions();
+  std::vector<RecentAddressChange> take_new_address_changes();
+  // Probers that began or ceased to trust themselves.
+  std::vector<ProberTrust> take_new_trust(Now now);
 
  private:
+  struct Prober {
+    std::string location;
+    Suspicion suspicion = Suspicion::kNone;  // the last one
+    std::optional<MonoTime> suspected_at;    // when it was last said
+    WallTime since{};                        // when it was first said, or had ceased
+    Suspicion told = Suspicion::kNone;       // by take_new_trust
+    int64_t second = 0;
+    ProberHealth worst;   // of `second`
+    ProberHealth before;  // of the second before it
+
+    Suspicion now(MonoTime now) const;
+  };
   struct Buffered {
     RecordId record;
     PingResults results;
@@ -222,6 +261,9 @@ class LiveView {
   void apply_one(DeviceLive& live, const PingResults& results, size_t i, uint32_t rtt_us,
                  uint16_t location, uint16_t prober);
   void take_state(DeviceLive& live, const DeviceState& state);
+  void apply_stray(const Stray& stray, uint16_t prober);
+  void take_health(const std::string& prober, const PingResults& results, Now now);
+  ProberTrust trust(const std::string& name, const Prober& prober, Now now) const;
   void set_devices(std::shared_ptr<const Catalogue> catalogue);
   bool aligned(const Snapshot& snapshot) const;
   uint16_t name(const std::string& text);
@@ -235,6 +277,8 @@ class LiveView {
   std::vector<std::string> names_{std::string()};
   std::map<std::string, uint16_t> name_numbers_;
   std::map<std::string, Process> processes_;
+  std::map<std::string, Prober> probers_;                 // at most kProbersMax
+  std::vector<RecentAddressChange> new_address_changes_;  // at most kAddressChangesMax
   std::optional<WallTime> newest_record_at_;
   std::optional<Probing> probing_;
 

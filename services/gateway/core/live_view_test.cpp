@@ -406,5 +406,122 @@ TEST(LiveView, RecentResultsNameADeviceOnceAndAreBounded) {
   EXPECT_EQ(view.take_recent_results(), (std::vector<DeviceId>{1}));
 }
 
+// --- what is known of a result ------------------------------------------------------------------
+
+PingResults cut_off(int64_t slot_ms) {
+  PingResults r = results({{1, slot_ms, kFailed, 0}});
+  r.reason = {Reason::kUnreachable};
+  r.echo_outcome = {EchoOutcome::kHostUnreachable};
+  r.notes = {{.icmp_type = 3, .icmp_code = 1, .from = {.bytes = {192, 0, 2, 2}, .family = 4}}};
+  return r;
+}
+
+TEST(LiveView, KnowsWhoSaidWhatOfTheLatestResultOnly) {
+  LiveView view = loaded({1});
+  feed(view, 1, {{1, kEpochMs, kAnswered, 333}});
+  EXPECT_EQ(live(view).details, nullptr);
+  view.on_results(record(2), cut_off(kEpochMs + 1000), at(1s).wall, at(1s));
+  ASSERT_NE(live(view).details, nullptr);
+  EXPECT_EQ(live(view).details->notes.size(), 1u);
+  EXPECT_EQ(live(view).details->echoes[0].outcome, EchoOutcome::kHostUnreachable);
+  feed(view, 3, {{1, kEpochMs + 2000, kAnswered, 444}});
+  EXPECT_EQ(live(view).details, nullptr);
+}
+
+TEST(LiveView, TellsALateAnswerBesideItsResultOnce) {
+  LiveView view = loaded({1});
+  feed(view, 1, {{1, kEpochMs, kFailed, 0}});
+  PingResults later = results({{2, kEpochMs + 500, kAnswered, 1}});
+  later.strays = {{.device = 1, .due_ms = kEpochMs, .rtt_us = 600'000},
+                  {.device = 1, .due_ms = kEpochMs - 1000, .rtt_us = 7},
+                  {.device = 99, .due_ms = kEpochMs, .rtt_us = 7}};
+  for (uint64_t seq = 2; seq < 4; ++seq) {
+    view.on_results(record(seq), later, at(1s).wall, at(1s));
+  }
+  ASSERT_NE(live(view).details, nullptr);
+  ASSERT_EQ(live(view).details->strays.size(), 1u);
+  EXPECT_EQ(live(view).details->strays[0].rtt_us, 600'000u);
+  EXPECT_EQ(live(view).details->echoes[0].outcome, EchoOutcome::kTimeout);
+  EXPECT_EQ(live(view).consecutive_timeouts, 1u);
+  // Another prober's late answer is not this one's.
+  RecordId other = record(4);
+  other.producer = "prober-2";
+  later.strays = {{.device = 1, .due_ms = kEpochMs, .rtt_us = 9}};
+  view.on_results(other, later, at(1s).wall, at(1s));
+  EXPECT_EQ(live(view).details->strays.size(), 1u);
+}
+
+TEST(LiveView, ForgetsDetailsWhenTheTrackerKnowsANewerResult) {
+  LiveView view = loaded({1});
+  view.on_results(record(1), cut_off(kEpochMs), at(0s).wall, at(0s));
+  view.on_transition(
+      transition(state(1, 0, kEpochMs + 1000, kUp), TransitionReason::kAnsweredAgain, 1), at(1s));
+  EXPECT_EQ(live(view).details, nullptr);
+}
+
+TEST(LiveView, KnowsWhoPaused) {
+  LiveView view = loaded({1});
+  PingResults paused = results({{1, kEpochMs, Verdict::kNotMeasured, 0}});
+  paused.reason = {Reason::kPaused};
+  paused.note = "Siti";
+  view.on_results(record(1), paused, at(0s).wall, at(0s));
+  const View now = view.view(at(0s));
+  EXPECT_EQ(now.names[now.live[0].newest_text], "Siti");
+}
+
+TEST(LiveView, TellsAddressChangesOnceAndBounded) {
+  LiveView view = loaded({1});
+  PingResults r = results({{1, kEpochMs, kAnswered, 1}});
+  r.address_changes = {{.device = 1, .at_ms = kEpochMs}};
+  view.on_results(record(1), r, at(0s).wall, at(0s));
+  const auto changes = view.take_new_address_changes();
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_EQ(changes[0].prober, "prober-1");
+  EXPECT_EQ(changes[0].location, "default");
+  EXPECT_TRUE(view.take_new_address_changes().empty());
+  for (size_t i = 0; i < 2 * kAddressChangesMax; ++i) {
+    view.on_results(record(2 + i), r, at(0s).wall, at(0s));
+  }
+  EXPECT_EQ(view.take_new_address_changes().size(), kAddressChangesMax);
+}
+
+TEST(LiveView, TellsWhenAProberBeginsAndCeasesToDistrustItself) {
+  LiveView view = loaded({1});
+  PingResults r = results({{1, kEpochMs, kAnswered, 1}});
+  view.on_results(record(1), r, at(0s).wall, at(0s));
+  EXPECT_TRUE(view.take_new_trust(at(0s)).empty());
+  ASSERT_EQ(view.view(at(0s)).probers.size(), 1u);
+  EXPECT_EQ(view.view(at(0s)).probers[0].suspicion, Suspicion::kNone);
+  r.health = {.lag_max_us = 900'000, .suspicion = Suspicion::kLag};
+  view.on_results(record(2), r, at(1s).wall, at(1s));
+  view.on_results(record(3), r, at(2s).wall, at(2s));
+  auto told = view.take_new_trust(at(2s));
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].name, "prober-1");
+  EXPECT_EQ(told[0].suspicion, Suspicion::kLag);
+  EXPECT_EQ(told[0].since, at(1s).wall);
+  EXPECT_EQ(told[0].health.lag_max_us, 900'000u);
+  EXPECT_TRUE(view.take_new_trust(at(3s)).empty());
+  // Quiet, or trusting itself again: over once it has not said so for a while.
+  r.health = {};
+  view.on_results(record(4), r, at(3s).wall, at(3s));
+  EXPECT_EQ(view.view(at(3s)).probers[0].suspicion, Suspicion::kLag);
+  told = view.take_new_trust(at(2s + kSuspicionHeld + 1ms));
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].suspicion, Suspicion::kNone);
+  EXPECT_EQ(told[0].since, at(2s + kSuspicionHeld).wall);
+}
+
+TEST(LiveView, KeepsOnlySoManyProbers) {
+  LiveView view = loaded({1});
+  for (size_t i = 0; i <= kProbersMax; ++i) {
+    RecordId id = record(1);
+    id.producer = "p" + std::to_string(i);
+    view.on_results(id, results({{1, kEpochMs, kAnswered, 1}}), at(0s).wall, at(0s));
+  }
+  EXPECT_EQ(view.view(at(0s)).probers.size(), kProbersMax);
+  EXPECT_EQ(view.stats().probers_refused, 1u);
+}
+
 }  // namespace
 }  // namespace gema::gateway

@@ -42,6 +42,47 @@ std::string frame(const char* event, Json& json) {
   return std::string("event: ") + event + "\ndata: " + json.take() + "\n\n";
 }
 
+std::string why_of(const View& view, size_t index) {
+  const DeviceLive& live = view.live[index];
+  return why_text(live.verdict, live.reason, live.details.get(),
+                  view.catalogue->devices[index].web_status);
+}
+
+void write_address(Json& json, std::string_view key, std::string_view address) {
+  json.key(key);
+  if (address.empty()) {
+    json.null();
+  } else {
+    json.text(address);
+  }
+}
+
+// What a prober says of itself: whether its results can be trusted, and why not.
+void write_trust(Json& json, const ProberTrust& prober) {
+  json.text("suspicion", to_string(prober.suspicion)).key("suspicion_since");
+  if (prober.since == WallTime{}) {
+    json.null();
+  } else {
+    json.text(format_rfc3339(prober.since));
+  }
+  json.real("lag_ms", prober.health.lag_max_us / 1000.0)
+      .number("send_errors", prober.health.send_errors)
+      .number("socket_drops", prober.health.socket_drops)
+      .number("missed_slots", prober.health.missed_slots)
+      .number("canaries_answered", prober.health.canaries_answered)
+      .number("canaries_failed", prober.health.canaries_failed);
+}
+
+void write_probers(Json& json, const View& view) {
+  json.key("probers").array();
+  for (const ProberTrust& prober : view.probers) {
+    json.object().text("name", prober.name).text("location", prober.location);
+    write_trust(json, prober);
+    json.end_object();
+  }
+  json.end_array();
+}
+
 void write_process(Json& json, const Process& process, Now now) {
   const auto silent_ms =
       std::chrono::duration_cast<std::chrono::milliseconds>(now.mono - process.heard_at).count();
@@ -158,6 +199,87 @@ std::string device_json(const Device& device) {
   return json.take();
 }
 
+std::string device_live_json(const View& view, size_t index) {
+  const Device& device = view.catalogue->devices[index];
+  const DeviceLive& live = view.live[index];
+  auto moment = [](Json& json, std::string_view key, int64_t ms) {
+    json.key(key);
+    if (ms == 0) {
+      json.null();
+    } else {
+      json.text(rfc3339_ms(ms));
+    }
+  };
+  Json json;
+  json.object().boolean("success", true).key("data");
+  write_device(json, device);
+  json.key("live").object().text("status", to_string(live.status));
+  moment(json, "since", live.since_ms);
+  json.number("consecutive_timeouts", live.consecutive_timeouts);
+  moment(json, "last_success", live.last_success_ms);
+  json.key("result");
+  if (live.measured()) {
+    DetailedResult result{.due_ms = live.slot_ms,
+                          .interval_ms = live.interval_ms,
+                          .verdict = live.verdict,
+                          .reason = live.reason,
+                          .rtt_us = live.rtt_us,
+                          .location = view.names[live.location],
+                          .prober = view.names[live.prober],
+                          .details = {}};
+    if (live.details != nullptr) {
+      result.details = *live.details;
+    } else if (live.verdict == Verdict::kAnswered) {
+      result.details.echoes = {{EchoOutcome::kReply, live.rtt_us}};
+    }
+    write_result(json, result, device.web_status);
+  } else {
+    json.null();
+  }
+  json.key("newest");
+  if (live.newest_ms == 0) {
+    json.null();
+  } else {
+    json.object()
+        .text("at", rfc3339_ms(live.newest_ms))
+        .text("verdict", to_string(live.newest_verdict))
+        .text("reason", to_string(live.newest_reason));
+    if (live.newest_text != 0) {
+      json.text("paused_by", view.names[live.newest_text]);
+    }
+    json.end_object();
+  }
+  json.end_object().end_object();
+  return json.take();
+}
+
+std::string results_json(DeviceId id, const Device* device,
+                         const std::vector<DetailedResult>& results, bool truncated) {
+  Json json(results.size() * 300 + 100);
+  json.object().boolean("success", true).number("device_id", id).key("data").array();
+  for (const DetailedResult& result : results) {
+    write_result(json, result, device == nullptr ? 200 : device->web_status);
+  }
+  json.end_array().number("count", results.size()).boolean("truncated", truncated).end_object();
+  return json.take();
+}
+
+std::string addresses_json(DeviceId id, const std::vector<AddressRow>& rows) {
+  Json json;
+  json.object().boolean("success", true).number("device_id", id).key("data").array();
+  for (const AddressRow& row : rows) {
+    json.object()
+        .text("at", rfc3339_ms(row.at_ms))
+        .text("location", row.location)
+        .text("prober", row.prober);
+    write_address(json, "was", row.was);
+    write_address(json, "becomes", row.becomes);
+    json.end_object();
+  }
+  json.end_array().number("count", rows.size()).end_object();
+  return json.take();
+}
+
 std::string devices_page(const View& view, DeviceId after, size_t limit) {
   const auto& devices = view.catalogue->devices;
   auto it = std::upper_bound(devices.begin(), devices.end(), after,
@@ -210,7 +332,9 @@ std::string status_json(const View& view) {
   for (const Process& process : view.processes) {
     write_process(json, process, view.at);
   }
-  json.end_array().end_object();
+  json.end_array();
+  write_probers(json, view);
+  json.end_object();
   return json.take();
 }
 
@@ -239,6 +363,7 @@ std::string results_frame(const View& view, const std::vector<DeviceId>& devices
         .text("status", to_string(live.status))
         .text("verdict", to_string(live.verdict))
         .text("reason", to_string(live.reason))
+        .text("why", why_of(view, *index))
         .key("rtt_ms");
     if (live.verdict == Verdict::kAnswered) {
       json.real(live.rtt_us / 1000.0);
@@ -263,6 +388,7 @@ std::string silent_frame(const View& view) {
         .number("consecutive_timeouts", live.consecutive_timeouts)
         .text("since", rfc3339_ms(live.first_timeout_ms))
         .text("reason", to_string(live.reason))
+        .text("why", why_of(view, rows[r]))
         .key("last_success");
     if (live.last_success_ms == 0) {
       json.null();
@@ -291,6 +417,31 @@ std::string transition_frame(const View& view, const RecentTransition& transitio
       .number("consecutive_timeouts", transition.consecutive_timeouts)
       .end_object();
   return frame("transition", json);
+}
+
+std::string address_frame(const View& view, const RecentAddressChange& recent) {
+  Json json;
+  json.object();
+  if (const auto index = view.find(recent.change.device)) {
+    write_name(json, view.catalogue->devices[*index]);
+  } else {
+    json.number("device_id", recent.change.device);
+  }
+  json.text("at", rfc3339_ms(recent.change.at_ms))
+      .text("location", recent.location)
+      .text("prober", recent.prober);
+  write_address(json, "was", to_text(recent.change.from));
+  write_address(json, "becomes", to_text(recent.change.to));
+  json.end_object();
+  return frame("address", json);
+}
+
+std::string prober_frame(const ProberTrust& prober) {
+  Json json;
+  json.object().text("name", prober.name).text("location", prober.location);
+  write_trust(json, prober);
+  json.end_object();
+  return frame("prober", json);
 }
 
 std::string merge_metrics(const std::vector<std::pair<std::string, std::string>>& by_process) {

@@ -108,6 +108,8 @@ Api::Api(ApiDependencies dependencies)
   add("GET", "/api/v1/devices/{id}", &Api::get_device);
   add("PATCH", "/api/v1/devices/{id}", &Api::update_device);
   add("DELETE", "/api/v1/devices/{id}", &Api::delete_device);
+  add("GET", "/api/v1/devices/{id}/results", &Api::device_results);
+  add("GET", "/api/v1/devices/{id}/addresses", &Api::device_addresses);
   add("GET", "/api/v1/status", &Api::v1_status);
   add("POST", "/api/v1/ping", &Api::v1_ping);
   add("GET", "/api/v1/probing", &Api::v1_probing);
@@ -338,11 +340,47 @@ Response Api::get_device(const Request& request) const {
   if (view.catalogue == nullptr) {
     return fail(503, "the catalogue is not known yet: waiting for inventory");
   }
-  const Device* device = find(view, *id);
-  if (device == nullptr) {
+  const auto index = view.find(*id);
+  if (!index) {
     return fail(404, "no device " + std::to_string(*id));
   }
-  return json(200, device_json(*device));
+  return json(200, device_live_json(view, *index));
+}
+
+Response Api::device_results(const Request& request) const {
+  const auto id = id_param(request);
+  if (!id) {
+    return no_such_id(request);
+  }
+  const auto hours = integer_param("hours", request.query_value("hours"), 24, 1, kHistoryHoursMax);
+  const auto limit =
+      integer_param("limit", request.query_value("limit"), kResultsRowsDefault, 1, kResultsRowsMax);
+  if (!hours || !limit) {
+    return fail(422, (!hours ? hours : limit).error().message);
+  }
+  // A result of this very moment is in the window too.
+  const int64_t to_ms = unix_ms(deps_.clock().wall) + 1000;
+  const auto results =
+      deps_.device_results(*id, to_ms - *hours * kHourMs, to_ms, static_cast<size_t>(*limit));
+  if (!results) {
+    return database_away(results.error());
+  }
+  const View view = deps_.view();
+  return json(200, results_json(*id, find(view, *id), results->results, results->truncated));
+}
+
+Response Api::device_addresses(const Request& request) const {
+  const auto id = id_param(request);
+  if (!id) {
+    return no_such_id(request);
+  }
+  const auto limit =
+      integer_param("limit", request.query_value("limit"), kResultsRowsDefault, 1, kAddressRowsMax);
+  if (!limit) {
+    return fail(422, limit.error().message);
+  }
+  const auto rows = deps_.device_addresses(*id, static_cast<size_t>(*limit));
+  return rows ? json(200, addresses_json(*id, *rows)) : database_away(rows.error());
 }
 
 // See the errors of device.* in proto/gema/v1/call.proto.

@@ -40,6 +40,9 @@ struct ApiDependencies {
   std::function<UtcOffset()> local_offset;
   std::function<Result<DeviceHistory>(DeviceId, int64_t from_ms, int64_t to_ms, size_t limit)>
       device_history;
+  std::function<Result<DeviceResults>(DeviceId, int64_t from_ms, int64_t to_ms, size_t limit)>
+      device_results;
+  std::function<Result<std::vector<AddressRow>>(DeviceId, size_t limit)> device_addresses;
   std::function<Result<HistoryStatistics>(std::optional<DeviceId>, int64_t from_ms, int64_t to_ms)>
       statistics;
   // "device.create", "device.update" or "device.delete" of inventory, by call.
@@ -95,6 +98,8 @@ class Api {
   http::Response service_status(const http::Request&) const;
   http::Response list_devices(const http::Request&) const;
   http::Response get_device(const http::Request&) const;
+  http::Response device_results(const http::Request&) const;
+  http::Response device_addresses(const http::Request&) const;
   http::Response create_device(const http::Request&) const;
   http::Response update_device(const http::Request&) const;
   http::Response delete_device(const http::Request&) const;

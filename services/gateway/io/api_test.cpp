@@ -101,6 +101,16 @@ struct ApiTest : ::testing::Test {
                                asked = {id, from_ms, to_ms, limit};
                                return history;
                              },
+                         .device_results =
+                             [this](DeviceId id, int64_t from_ms, int64_t to_ms, size_t limit) {
+                               asked = {id, from_ms, to_ms, limit};
+                               return results_;
+                             },
+                         .device_addresses =
+                             [this](DeviceId id, size_t limit) {
+                               asked = {id, 0, 0, limit};
+                               return addresses;
+                             },
                          .statistics =
                              [this](std::optional<DeviceId> id, int64_t from_ms, int64_t to_ms) {
                                asked = {id.value_or(0), from_ms, to_ms, 0};
@@ -214,6 +224,8 @@ struct ApiTest : ::testing::Test {
     size_t limit = 0;
   } asked;
   Result<DeviceHistory> history = DeviceHistory{};
+  Result<DeviceResults> results_ = DeviceResults{};
+  Result<std::vector<AddressRow>> addresses = std::vector<AddressRow>{};
   Result<HistoryStatistics> statistics = HistoryStatistics{};
   std::vector<std::pair<std::string, DeviceChange>> changes;
   Result<Device> changed = device(7, "new");
@@ -478,6 +490,54 @@ TEST_F(ApiTest, DevicesAreListedInPagesAndShownOneByOne) {
   EXPECT_EQ(get("/api/v1/devices/3").parsed().at("data").at("address"), "10.0.0.3");
   EXPECT_EQ(get("/api/v1/devices/4").status, 404);
   EXPECT_EQ(get("/api/v1/devices/x").status, 404);
+}
+
+TEST_F(ApiTest, ADevicesResultsComeWithAllThatIsKnown) {
+  fill();
+  start();
+  DetailedResult r{.due_ms = kEpochMs,
+                   .interval_ms = 1000,
+                   .verdict = Verdict::kFailed,
+                   .reason = Reason::kTimeout,
+                   .location = "default",
+                   .prober = "prober-1",
+                   .details = {}};
+  r.details.echoes = {{EchoOutcome::kTimeout, 0}};
+  r.details.proofs = {
+      {.kind = ProofKind::kWeb, .outcome = ProofOutcome::kWrongStatus, .status = 503}};
+  results_->results = {r};
+  results_->truncated = true;
+  const json body = get("/api/v1/devices/2/results?limit=7&hours=2").parsed();
+  EXPECT_EQ(asked.device, 2U);
+  EXPECT_EQ(asked.limit, 7U);
+  EXPECT_EQ(asked.to_ms - asked.from_ms, 2 * 3'600'000);
+  EXPECT_EQ(body.at("count"), 1);
+  EXPECT_EQ(body.at("truncated"), true);
+  EXPECT_EQ(body.at("data")[0].at("why"), "timeout; web: status 503 instead of 200");
+  EXPECT_EQ(body.at("data")[0].at("rtt_ms"), nullptr);
+  get("/api/v1/devices/2/results");
+  EXPECT_EQ(asked.limit, static_cast<size_t>(kResultsRowsDefault));
+  EXPECT_EQ(get("/api/v1/devices/2/results?limit=1001").status, 422);
+  EXPECT_EQ(get("/api/v1/devices/2/results?hours=0").status, 422);
+  EXPECT_EQ(get("/api/v1/devices/x/results").status, 404);
+  results_ = Error{Errc::kUnavailable, "host=secret"};
+  const Answer away = get("/api/v1/devices/2/results");
+  EXPECT_EQ(away.status, 503);
+  EXPECT_EQ(away.body.find("secret"), std::string::npos);
+}
+
+TEST_F(ApiTest, ADevicesAddressesAreListedNewestFirst) {
+  fill();
+  start();
+  addresses->push_back({kEpochMs, "default", "prober-1", "192.0.2.1", ""});
+  const json body = get("/api/v1/devices/1/addresses?limit=3").parsed();
+  EXPECT_EQ(asked.limit, 3U);
+  EXPECT_EQ(body.at("data")[0].at("was"), "192.0.2.1");
+  EXPECT_EQ(body.at("data")[0].at("becomes"), nullptr);
+  EXPECT_EQ(get("/api/v1/devices/1/addresses?limit=0").status, 422);
+  EXPECT_EQ(get("/api/v1/devices/0/addresses").status, 404);
+  addresses = Error{Errc::kTimeout, "late"};
+  EXPECT_EQ(get("/api/v1/devices/1/addresses").status, 503);
 }
 
 TEST_F(ApiTest, ADeviceIsCreatedByCall) {

@@ -377,12 +377,25 @@ void BusFeed::ping(const std::string& prober, const PingOrder& order, Duration d
 void BusFeed::publish_events(Now now) {
   const auto recent = view_.with([](LiveView& view) { return view.take_recent_results(); });
   const auto transitions = view_.with([](LiveView& view) { return view.take_new_transitions(); });
+  const auto addresses = view_.with([](LiveView& view) { return view.take_new_address_changes(); });
+  const auto trust = view_.with([now](LiveView& view) { return view.take_new_trust(now); });
+  for (const ProberTrust& prober : trust) {
+    obs::log_warn(prober.suspicion == Suspicion::kNone ? "a prober trusts itself again"
+                                                       : "a prober does not trust itself",
+                  {{"prober", prober.name}, {"suspicion", to_string(prober.suspicion)}});
+  }
   if (events_.stats().clients == 0) {
     return;
   }
   const View view = view_.copy(now);
   for (const auto& transition : transitions) {
     events_.publish(Frame::Kind::kTransition, transition_frame(view, transition));
+  }
+  for (const RecentAddressChange& change : addresses) {
+    events_.publish(Frame::Kind::kNews, address_frame(view, change));
+  }
+  for (const ProberTrust& prober : trust) {
+    events_.publish(Frame::Kind::kNews, prober_frame(prober));
   }
   events_.publish(Frame::Kind::kCounts, counts_frame(view));
   if (view.catalogue != nullptr) {

@@ -95,6 +95,60 @@ Result<DeviceHistory> HistoryService::device(DeviceId device, int64_t from_ms, i
   });
 }
 
+Result<DeviceResults> HistoryService::results(DeviceId device, int64_t from_ms, int64_t to_ms,
+                                              size_t limit) {
+  return run<DeviceResults>([=](postgres::Connection& connection) -> Result<DeviceResults> {
+    auto read = history::Reader(connection).results(device, from_ms, to_ms, limit);
+    if (!read) {
+      return read.error();
+    }
+    DeviceResults out;
+    out.truncated = read->truncated;
+    out.results.reserve(read->rows.size());
+    for (auto row = read->rows.rbegin(); row != read->rows.rend(); ++row) {
+      DetailedResult result{.due_ms = row->due_ms,
+                            .interval_ms = row->interval_ms,
+                            .verdict = row->verdict,
+                            .reason = row->reason,
+                            .rtt_us = row->rtt_us,
+                            .location = read->location(*row),
+                            .prober = read->producer(*row),
+                            .details = {}};
+      for (const history::Echo& echo : read->echoes_of(*row)) {
+        result.details.echoes.push_back({echo.outcome, echo.rtt_us});
+      }
+      result.details.burst_sent = row->burst_sent;
+      for (const history::Echo& echo : read->burst_answers_of(*row)) {
+        result.details.burst_rtt_us.push_back(echo.rtt_us);
+      }
+      if (const history::Details* details = read->details_of(*row)) {
+        result.details.notes = details->notes;
+        result.details.proofs = details->proofs;
+        result.details.strays = details->strays;
+        result.details.text = details->text;
+      }
+      out.results.push_back(std::move(result));
+    }
+    return out;
+  });
+}
+
+Result<std::vector<AddressRow>> HistoryService::addresses(DeviceId device, size_t limit) {
+  using Rows = std::vector<AddressRow>;
+  return run<Rows>([=](postgres::Connection& connection) -> Result<Rows> {
+    auto read = history::Reader(connection).address_changes(device, limit);
+    if (!read) {
+      return read.error();
+    }
+    Rows out;
+    for (auto& row : *read) {
+      out.push_back({row.at_ms, std::move(row.location), std::move(row.prober), std::move(row.was),
+                     std::move(row.becomes)});
+    }
+    return out;
+  });
+}
+
 Result<HistoryStatistics> HistoryService::statistics(std::optional<DeviceId> device,
                                                      int64_t from_ms, int64_t to_ms) {
   using All = std::map<DeviceId, history::Statistics>;

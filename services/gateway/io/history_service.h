@@ -16,6 +16,7 @@
 #include "common/http/thread_queue.h"
 #include "common/postgres/connection.h"
 #include "services/gateway/core/multi_ping.h"
+#include "services/gateway/core/v1_bodies.h"
 
 namespace gema::gateway {
 
@@ -24,6 +25,11 @@ struct HistoryOptions {
   size_t connections = 2;
   size_t waiting_max = kHistoryWaitingMax;
   std::chrono::milliseconds patience{10'000};
+};
+
+struct DeviceResults {
+  std::vector<DetailedResult> results;  // newest first
+  bool truncated = false;               // older ones exist in the window
 };
 
 struct DeviceHistory {
@@ -38,6 +44,10 @@ class HistoryService {
 
   // Results with from_ms <= slot < to_ms; at most `limit`, the newest.
   Result<DeviceHistory> device(DeviceId device, int64_t from_ms, int64_t to_ms, size_t limit);
+  // The same with all that is known of each.
+  Result<DeviceResults> results(DeviceId device, int64_t from_ms, int64_t to_ms, size_t limit);
+  // The newest address changes of a device, newest first.
+  Result<std::vector<AddressRow>> addresses(DeviceId device, size_t limit);
   Result<HistoryStatistics> statistics(std::optional<DeviceId> device, int64_t from_ms,
                                        int64_t to_ms);
 

@@ -126,7 +126,7 @@ function takeFrame(frame) {
     if (line.startsWith("data: ")) data += line.slice(6);
   }
   const show = { counts: showCounts, results: showResults, silent: showSilent,
-                 transition: showTransition, dropped: showDropped }[name];
+                 transition: showTransition, address: showAddress, prober: showProber, dropped: showDropped }[name];
   if (show && data) show(JSON.parse(data));
 }
 
@@ -208,7 +208,7 @@ function showResults(frame) {
     setClass(rtt, "number");
     set(rtt, result.rtt_ms === null ? "" : result.rtt_ms.toFixed(2));
     setClass(verdict, answered ? "good" : "bad");
-    set(verdict, answered ? result.verdict : result.reason);
+    set(verdict, answered ? result.verdict : result.why || result.reason);
     setClass(status, STATUS_CLASS[result.status] || "");
     set(status, result.status);
     set(at, clock(result.at));
@@ -243,7 +243,7 @@ function showSilent(frame) {
     set(timeouts, device.consecutive_timeouts.toLocaleString());
     set(since, moment(device.since));
     set(last, moment(device.last_success));
-    set(why, device.reason);
+    set(why, device.why || device.reason);
   });
   const more = frame.total - frame.devices.length;
   set(by("silent-total"), frame.total.toLocaleString());
@@ -252,11 +252,28 @@ function showSilent(frame) {
 }
 
 function showTransition(change) {
+  addChange(change.decided_at, `${nameOf(change)}: ${change.from} → ${change.to}, ${change.reason}`);
+}
+
+function showAddress(change) {
+  addChange(change.at, `${nameOf(change)}: address ${change.was || "none"} → ` +
+                       `${change.becomes || "none"}, seen from ${change.location}`);
+}
+
+function showProber(prober) {
+  addChange(prober.suspicion_since, prober.suspicion === "none"
+    ? `${prober.name} trusts itself again`
+    : `${prober.name} does not trust itself: ${prober.suspicion}; its devices are not measured`);
+}
+
+function nameOf(change) {
+  return change.hostname === undefined ? `device ${change.device_id}`
+                                       : `${change.hostname} (${change.address})`;
+}
+
+function addChange(at, text) {
   const item = document.createElement("li");
-  const name = change.hostname === undefined ? `device ${change.device_id}`
-                                             : `${change.hostname} (${change.address})`;
-  item.textContent = `${moment(change.decided_at)}  ${name}: ${change.from} → ${change.to}, ` +
-                     `${change.reason}`;
+  item.textContent = `${moment(at)}  ${text}`;
   const list = by("transitions");
   list.prepend(item);
   while (list.children.length > TRANSITIONS_MAX) list.lastElementChild.remove();
