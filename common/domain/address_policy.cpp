@@ -73,7 +73,7 @@ const char* to_string(AddressVerdict verdict) {
     case AddressVerdict::kMetadata:
       return "a cloud's metadata address is never pinged";
     case AddressVerdict::kLoopback:
-      return "a loopback address is pinged only as a device or where gateway.ping_allow has it";
+      return "a loopback address is pinged only as a device";
     case AddressVerdict::kDenied:
       return "gateway.ping_deny has this address";
     case AddressVerdict::kNotListed:
@@ -120,8 +120,9 @@ AddressVerdict judge(const AddressPolicy& policy, const IpAddress& address, bool
   const AddressVerdict hard = never_pinged(address);
   if (hard != AddressVerdict::kAllowed) return hard;
   if (in_any(policy.deny, address)) return AddressVerdict::kDenied;
-  if (is_device || in_any(policy.allow, address)) return AddressVerdict::kAllowed;
-  return is_loopback(address) ? AddressVerdict::kLoopback : AddressVerdict::kNotListed;
+  if (is_device) return AddressVerdict::kAllowed;
+  if (is_loopback(address)) return AddressVerdict::kLoopback;
+  return in_any(policy.allow, address) ? AddressVerdict::kAllowed : AddressVerdict::kNotListed;
 }
 
 }  // namespace gema

@@ -38,7 +38,7 @@ enum class AddressVerdict : uint8_t {
   kMulticast = 3,
   kReserved = 4,   // 0.0.0.0/8, 240.0.0.0/4
   kMetadata = 5,   // where clouds serve machines their secrets
-  kLoopback = 6,   // and neither a device's address nor in the allow list
+  kLoopback = 6,   // and no device's address
   kDenied = 7,     // in the deny list
   kNotListed = 8,  // neither a device's address nor in the allow list
 };
@@ -55,7 +55,8 @@ struct AddressPolicy {
 };
 
 // In this order: what is never pinged; what is denied (devices too); the addresses of known
-// devices; what is allowed. Everything else is not.
+// devices; loopback (each prober's own: no list can know whose is meant); what is allowed.
+// Everything else is not.
 AddressVerdict judge(const AddressPolicy& policy, const IpAddress& address, bool is_device);
 
 }  // namespace gema

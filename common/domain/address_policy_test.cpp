@@ -68,7 +68,7 @@ TEST(Policy, OneRowPerReason) {
       {"127.0.0.1", narrow, false, AddressVerdict::kLoopback},
       {"::1", narrow, false, AddressVerdict::kLoopback},
       {"127.0.0.1", narrow, true, AddressVerdict::kAllowed},
-      {"127.8.0.1", policy, false, AddressVerdict::kAllowed},
+      {"127.8.0.1", policy, false, AddressVerdict::kLoopback},
       {"10.9.0.1", policy, false, AddressVerdict::kDenied},
       {"10.9.0.1", policy, true, AddressVerdict::kDenied},
       // never, whatever the lists say and whoever asks

@@ -149,10 +149,13 @@ Result<void> App::open_bus(Now now) {
   for (const std::string& prefix : producer_->subscriptions()) bus_->subscribe(prefix);
   environment_.loop.add_fd(bus_->fd(), [this](Now) { bus_readable_ = true; });
   environment_.health.set_waiting("broker", "not connected yet");
+  on_demand_ = std::make_unique<OnDemand>(*bus_, environment_.instance, config_.location, *engine_);
   heartbeat_ = std::make_unique<bus::Heartbeat>(*bus_, kName, now, [this](auto& message) {
     message.set_location(config_.location);
     message.mutable_assignment()->set_generation(assignments_->version().generation);
     message.mutable_assignment()->set_number(assignments_->version().number);
+    message.set_paused(engine_->paused());
+    message.set_paused_by(engine_->paused_by());
     message.set_ready(environment_.health.ready());
     for (const auto& what : environment_.health.waiting_for()) message.add_waiting_for(what);
   });
@@ -190,11 +193,13 @@ std::optional<MonoTime> App::turn(Now now) {
   engine_->start_due(now.mono);
   sends += send(now);
   pace(sends);
+  on_demand_->answer();
 
   prove(now);
 
   flush(now);
   if (bus_readable_ || now.mono >= bus_due_) use_bus(now);
+  if (!engine_->sends().empty()) send(now);  // what a call asked for
   if (now.mono >= second_due_) each_second(now);
   const MonoTime next = next_wakeup(now, drained);
   // A second reading, so that a long turn does not look as if the process had been stopped.
@@ -333,6 +338,7 @@ void App::use_bus(Now now) {
   bus_readable_ = false;
   const std::string assign = bus::assign_topic(environment_.instance);
   while (bus_->receive(topic_, payload_)) {
+    if (on_demand_->on_message(topic_, payload_, now)) continue;
     if (topic_ != assign) {
       producer_->on_message(topic_, payload_, now);
       continue;
@@ -351,6 +357,7 @@ void App::use_bus(Now now) {
   }
   bus_due_ = std::min({now.mono + kBusEvery * 10, bus_->tick(now), heartbeat_->tick(now)});
   if (const auto at = producer_->next_wakeup()) bus_due_ = std::min(bus_due_, *at);
+  if (const auto at = on_demand_->tick(now)) bus_due_ = std::min(bus_due_, *at);
   bus_due_ = std::max(bus_due_, now.mono + kBusEvery);
 }
 
@@ -389,6 +396,7 @@ void App::each_second(Now now) {
                    .wall_steps = wall_steps_,
                    .paused_ms = paused_ms_total_,
                    .assignments_refused = assignments_refused_,
+                   .on_demand = on_demand_->stats(),
                    .clock_error_seconds = static_cast<double>(clock_->error().count()) / 1e9});
 }
 

@@ -18,6 +18,7 @@
 #include "services/prober/core/slot_clock.h"
 #include "services/prober/io/assignments.h"
 #include "services/prober/io/icmp_sockets.h"
+#include "services/prober/io/on_demand.h"
 #include "services/prober/io/prober_metrics.h"
 #include "services/prober/io/proof.h"
 #include "services/prober/io/resolver.h"
@@ -72,6 +73,7 @@ struct App {
   std::unique_ptr<Spooler> spooler_;
   std::unique_ptr<bus::BusClient> bus_;
   std::unique_ptr<bus::Heartbeat> heartbeat_;
+  std::unique_ptr<OnDemand> on_demand_;
   ProberMetrics metrics_;
 
   std::vector<Send> sends_;

@@ -219,6 +219,8 @@ class Engine {
   // Restores one after a start; what it owes comes by add_missed().
   void add_leaving(const Leaving& leaving) { leaving_.push_back(leaving); }
   uint32_t devices() const { return active_; }
+  // Unknown when the device is not assigned, or its name not resolved.
+  Address address_of(DeviceId device) const;
 
   // --- what happens ---
   void start_due(MonoTime now);

@@ -40,6 +40,12 @@ uint32_t Engine::find(DeviceId id) const {
   return at != by_id_.end() && devices_[*at].id == id ? *at : kNone;
 }
 
+Address Engine::address_of(DeviceId device) const {
+  const uint32_t index = find(device);
+  return index == kNone || devices_[index].phase != Phase::kActive ? Address{}
+                                                                   : devices_[index].address;
+}
+
 uint32_t Engine::new_device(const Target& target) {
   uint32_t index;
   if (free_devices_.empty()) {

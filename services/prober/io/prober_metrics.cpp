@@ -22,6 +22,12 @@ void ProberMetrics::update(const Figures& f) {
   update_lag(f.engine.stats());
   update_proofs(f.proofs);
   now("devices", "Devices assigned.", f.engine.devices());
+  now("paused", "1 while probing is paused.", f.engine.paused() ? 1 : 0);
+  total("pings_total", "Pings on demand that were carried out.", f.on_demand.answered);
+  total("pings_refused_total", "Pings on demand refused by a rule, the address or the device.",
+        f.on_demand.refused);
+  total("pings_too_many_total", "Pings on demand refused because too many were under way.",
+        f.on_demand.too_many);
   now("devices_refused", "Devices of the assignment beyond this prober's limits.",
       static_cast<double>(f.devices_refused));
   total("assignments_refused_total", "Assignments or parts refused.", f.assignments_refused);

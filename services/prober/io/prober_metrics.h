@@ -6,6 +6,7 @@
 #include "common/stream/producer.h"
 #include "services/prober/core/engine.h"
 #include "services/prober/io/icmp_sockets.h"
+#include "services/prober/io/on_demand.h"
 #include "services/prober/io/proof.h"
 #include "services/prober/io/resolver.h"
 
@@ -28,6 +29,7 @@ class ProberMetrics {
     uint64_t clock_steps = 0, wall_steps = 0;
     uint64_t paused_ms = 0;
     uint64_t assignments_refused = 0;
+    OnDemandStats on_demand{};
     double clock_error_seconds = 0;
   };
   // About once a second.
