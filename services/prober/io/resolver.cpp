@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 
 #include "common/observability/log.h"
@@ -86,6 +87,22 @@ NameFault fault_of(int status) {
     default:
       return NameFault::kServerFailure;
   }
+}
+
+bool is_port(const std::string& text) {
+  uint16_t port = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  return error == std::errc() && end == text.data() + text.size() && port != 0;
+}
+
+// c-ares itself takes ports of five digits, and lists.
+bool is_server(const std::string& text) {
+  if (parse_address(text)) return true;
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos || !is_port(text.substr(colon + 1))) return false;
+  const bool brackets = colon >= 2 && text[0] == '[' && text[colon - 1] == ']';
+  const auto address = parse_address(brackets ? text.substr(1, colon - 2) : text.substr(0, colon));
+  return address && (address->family == 6) == brackets;
 }
 
 bool is_link_local(const ares_addr_port_node& server) {
@@ -177,6 +194,7 @@ Result<std::unique_ptr<Resolver>> Resolver::open(runtime::Loop& loop, ResolverOp
 }
 
 Result<void> Resolver::open_servers() {
+  ++reads_;
   servers_.clear();
   first_server_ = 0;
   auto add = [&]() -> Result<Server*> {
@@ -188,9 +206,8 @@ Result<void> Resolver::open_servers() {
   for (const std::string& text : options_.servers) {
     auto server = add();
     if (!server) return server.error();
-    // c-ares 1.34 takes much; an empty list is what 1.18 makes of some nonsense.
-    const bool shape = !text.empty() && text.find(',') == std::string::npos;
-    if (!shape || ares_set_servers_ports_csv((*server)->channel, text.c_str()) != ARES_SUCCESS) {
+    if (!is_server(text) ||
+        ares_set_servers_ports_csv((*server)->channel, text.c_str()) != ARES_SUCCESS) {
       return Error{Errc::kBadInput,
                    fmt::format("prober.dns_servers = {}: must be an IP address, or one with a "
                                "port: 192.0.2.53:53, [2001:db8::53]:53",

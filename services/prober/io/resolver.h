@@ -67,6 +67,7 @@ class Resolver {
   void tick(MonoTime now, std::vector<Resolved>& changed);
   std::optional<MonoTime> next_wakeup(MonoTime now) const;
 
+  size_t servers_read() const { return reads_; }  // how often
   size_t names() const { return names_.size(); }
   size_t asked() const { return asks_.size(); }  // waiting for an answer
   size_t unresolved() const;                     // names without an address
@@ -117,6 +118,7 @@ class Resolver {
   MonoTime next_start_{};
   MonoTime config_due_{};
   std::array<int64_t, 3> config_seen_{};
+  size_t reads_ = 0;
   MonoTime lines_until_{};
   uint32_t lines_ = 0;
   ResolverStats stats_;
