@@ -282,4 +282,30 @@ bool append_chunk(const ChunkView& chunk, PingResults& out, std::vector<ResultTe
   return next_extra == chunk.extra.size() && details.finish(chunk.device, chunk.start_ms, out);
 }
 
+ChunkMark mark_of(const PingResults& results, const std::vector<ResultText>& texts) {
+  return {.results = results.size(),
+          .outcomes = results.echo_outcome.size(),
+          .bursts = results.burst.size(),
+          .notes = results.notes.size(),
+          .proofs = results.proofs.size(),
+          .strays = results.strays.size(),
+          .texts = texts.size()};
+}
+
+void cut_back(const ChunkMark& mark, PingResults& results, std::vector<ResultText>& texts) {
+  results.device.resize(mark.results);
+  results.interval_ms.resize(mark.results);
+  results.due_ms.resize(mark.results);
+  results.verdict.resize(mark.results);
+  results.reason.resize(mark.results);
+  results.echo_begin.resize(mark.results + 1);
+  results.echo_outcome.resize(mark.outcomes);
+  results.echo_rtt_us.resize(mark.outcomes);
+  results.burst.resize(mark.bursts);
+  results.notes.resize(mark.notes);
+  results.proofs.resize(mark.proofs);
+  results.strays.resize(mark.strays);
+  texts.resize(mark.texts);
+}
+
 }  // namespace gema

@@ -100,4 +100,17 @@ void append_sample(const ResultView& result, uint32_t index, uint32_t echoes,
 bool append_chunk(const ChunkView& chunk, PingResults& out,
                   std::vector<ResultText>* texts = nullptr);
 
+// How far append_chunk had filled its columns, so that nothing stays of a chunk that broke.
+struct ChunkMark {
+  size_t results = 0;
+  size_t outcomes = 0;
+  size_t bursts = 0;
+  size_t notes = 0;
+  size_t proofs = 0;
+  size_t strays = 0;
+  size_t texts = 0;
+};
+ChunkMark mark_of(const PingResults& results, const std::vector<ResultText>& texts);
+void cut_back(const ChunkMark& mark, PingResults& results, std::vector<ResultText>& texts);
+
 }  // namespace gema
