@@ -11,6 +11,7 @@
 #include "common/codec/hot_codec.h"
 #include "common/codec/ping_codec.h"
 #include "common/domain/chunk.h"
+#include "common/domain/packed_chunk.h"
 #include "common/postgres/binary.h"
 
 namespace gema::history {
@@ -196,6 +197,11 @@ void merge(const DeviceResults& device, const Names& names, int64_t from_ms, int
   }
   std::sort(late.begin(), late.end(),
             [](const LateAnswer& a, const LateAnswer& b) { return key_of(a) < key_of(b); });
+  // For a while the same may be in a packed row and in a short chunk.
+  late.erase(
+      std::unique(late.begin(), late.end(),
+                  [](const LateAnswer& a, const LateAnswer& b) { return key_of(a) == key_of(b); }),
+      late.end());
   auto key = [&](const Candidate& c) {
     return std::tuple<int64_t, std::string_view>(c.due_ms, names[c.location]);
   };
@@ -222,14 +228,18 @@ void merge(const DeviceResults& device, const Names& names, int64_t from_ms, int
 // Everything about one window, as one snapshot sees it.
 class Scan {
  public:
-  Scan(Transaction& tx, int64_t from_ms, int64_t to_ms, std::optional<DeviceId> only)
-      : tx_(tx), from_ms_(from_ms), to_ms_(to_ms), only_(only) {}
+  Scan(Transaction& tx, int64_t from_ms, int64_t to_ms, std::optional<DeviceId> only,
+       std::vector<BrokenRow>& broken)
+      : tx_(tx), from_ms_(from_ms), to_ms_(to_ms), only_(only), broken_(broken) {
+    broken_.clear();
+  }
 
   // Calls `each` once for every device that has anything, in no stated order.
   void run(const std::function<void(DeviceId, const DeviceResults&)>& each) {
-    // A leaf of ping_hot may be dropped once a later watermark covers it; ours may be earlier.
-    // LOCK TABLE takes no snapshot, so the one we take next is not older than the lock.
-    tx_.exec("LOCK TABLE ping_hot IN ACCESS SHARE MODE");
+    // A leaf of ping_hot may be dropped once a later watermark covers it, one of ping_chunks once
+    // packed rows do; our snapshot may be earlier. LOCK TABLE takes no snapshot, so the one we take
+    // next is not older than the lock.
+    tx_.exec("LOCK TABLE ONLY ping_hot, ONLY ping_chunks, ONLY ping_packed IN ACCESS SHARE MODE");
     read_epochs();
     for (uint32_t p = 0; p < kPartitions; ++p) {
       if (!only_ || partition_of(*only_) == p) read_hot_rows(static_cast<int16_t>(p));
@@ -299,10 +309,16 @@ class Scan {
         tx_,
         fmt::format("DECLARE chunks NO SCROLL CURSOR FOR SELECT c.device_id, c.start_ms, c.step_ms,"
                     " c.clock_steps, c.echoes, l.name, p.name, c.samples, c.extra,"
-                    " c.details FROM ping_chunks c"
+                    " c.details, c.packed, c.part FROM ("
+                    "SELECT device_id, start_ms, step_ms, clock_steps, echoes, location_id,"
+                    " producer_id, samples, extra, details, NULL::bytea AS packed, part"
+                    " FROM ping_chunks c WHERE {0} UNION ALL "
+                    "SELECT device_id, start_ms, step_ms, clock_steps, 0::smallint, location_id,"
+                    " producer_id, NULL, NULL, details, packed, part"
+                    " FROM ping_packed c WHERE {0}) c"
                     " JOIN history_names l ON l.id = c.location_id"
                     " JOIN history_names p ON p.id = c.producer_id"
-                    " WHERE {} ORDER BY c.device_id",
+                    " ORDER BY c.device_id",
                     where),
         params);
     DeviceId current = 0;
@@ -331,25 +347,33 @@ class Scan {
     finish();
   }
 
+  // A short chunk, or a packed row.
   void take_chunk(const BinaryResult& rows, int i, DeviceResults& results) {
-    rows.int32_array(i, 7, samples_);
-    rows.int32_array(i, 8, extra_);
+    const bool is_packed = !rows.is_null(i, 10);
+    bool right = true;
+    if (is_packed) {
+      right = unpack_chunk(rows.bytes(i, 10), arrays_).has_value();
+    } else {
+      arrays_.echoes = static_cast<uint32_t>(rows.int16(i, 4));
+      rows.int32_array(i, 7, arrays_.samples);
+      rows.int32_array(i, 8, arrays_.extra);
+    }
     Source& to = results.of(names_.id(rows.bytes(i, 5)), names_.id(rows.bytes(i, 6)),
                             static_cast<uint32_t>(rows.int16(i, 3)));
-    const bool whole = append_chunk({.device = static_cast<DeviceId>(rows.int64(i, 0)),
-                                     .start_ms = rows.int64(i, 1),
-                                     .step_ms = static_cast<uint32_t>(rows.int32(i, 2)),
-                                     .echoes = static_cast<uint32_t>(rows.int16(i, 4)),
-                                     .samples = samples_,
-                                     .extra = extra_,
-                                     .details = rows.bytes(i, 9)},
-                                    to.results, &to.texts);
-    if (!whole) {
-      throw postgres::RawError(
-          {Errc::kPermanent, fmt::format("ping_chunks: the chunk of device {} at {} is corrupt",
-                                         rows.int64(i, 0), rows.int64(i, 1))},
-          false);
-    }
+    const ChunkMark mark = mark_of(to.results, to.texts);
+    right = right && append_chunk({.device = static_cast<DeviceId>(rows.int64(i, 0)),
+                                   .start_ms = rows.int64(i, 1),
+                                   .step_ms = static_cast<uint32_t>(rows.int32(i, 2)),
+                                   .echoes = arrays_.echoes,
+                                   .samples = arrays_.samples,
+                                   .extra = arrays_.extra,
+                                   .details = rows.bytes(i, 9)},
+                                  to.results, &to.texts);
+    if (right) return;
+    cut_back(mark, to.results, to.texts);
+    broken_.push_back({is_packed ? "ping_packed" : "ping_chunks",
+                       static_cast<DeviceId>(rows.int64(i, 0)), rows.int64(i, 1),
+                       rows.int64(i, 11)});
   }
 
   Transaction& tx_;
@@ -360,8 +384,8 @@ class Scan {
   std::map<std::pair<std::string, uint64_t>, uint32_t> clock_steps_;
   std::map<DeviceId, DeviceResults> hot_;
   PingResults scratch_;
-  std::vector<int32_t> samples_;
-  std::vector<int32_t> extra_;
+  ChunkArrays arrays_;
+  std::vector<BrokenRow>& broken_;
 };
 
 }  // namespace
@@ -428,7 +452,7 @@ SlotAudit audit_slots(const Results& results, DeviceId device, uint32_t interval
 
 Result<Results> Reader::results(DeviceId device, int64_t from_ms, int64_t to_ms, size_t limit) {
   return connection_.snapshot([&](Transaction& tx) {
-    Scan scan(tx, from_ms, to_ms, device);
+    Scan scan(tx, from_ms, to_ms, device, broken_);
     Results out;
     scan.run([&](DeviceId, const DeviceResults& results) {
       merge(results, scan.names(), from_ms, to_ms, out);
@@ -444,7 +468,7 @@ Result<Results> Reader::results(DeviceId device, int64_t from_ms, int64_t to_ms,
 
 Result<std::map<DeviceId, Statistics>> Reader::statistics(int64_t from_ms, int64_t to_ms) {
   return connection_.snapshot([&](Transaction& tx) {
-    Scan scan(tx, from_ms, to_ms, std::nullopt);
+    Scan scan(tx, from_ms, to_ms, std::nullopt, broken_);
     std::map<DeviceId, Statistics> out;
     Results merged;
     scan.run([&](DeviceId device, const DeviceResults& results) {
@@ -461,7 +485,7 @@ Result<std::map<DeviceId, Statistics>> Reader::statistics(int64_t from_ms, int64
 Result<Reader::Latest> Reader::latest(int64_t since_ms) {
   return connection_.snapshot([&](Transaction& tx) {
     constexpr int64_t kForever = 9'200'000'000'000;
-    Scan scan(tx, since_ms, kForever, std::nullopt);
+    Scan scan(tx, since_ms, kForever, std::nullopt, broken_);
     Latest out;
     Results merged;
     scan.run([&](DeviceId device, const DeviceResults& results) {

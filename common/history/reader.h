@@ -6,6 +6,9 @@
 // (measured beats not measured, answered beats failed, then the lower producer id; within one
 // producer a later clock-step epoch comes first); the loser is not returned.
 //
+// A row that does not decode (flipped bits, cut short, a version from the future) is left out, and
+// broken() names it.
+//
 // Thread rule: one thread at a time, the connection's. Calls block.
 #pragma once
 
@@ -103,6 +106,16 @@ struct Gap {
   std::string reason;
 };
 
+// A row that does not decode.
+struct BrokenRow {
+  std::string table;
+  DeviceId device = 0;
+  int64_t start_ms = 0;
+  int64_t part = 0;
+
+  friend bool operator==(const BrokenRow&, const BrokenRow&) = default;
+};
+
 // A device that is given by name got another address.
 struct AddressChangeRow {
   int64_t at_ms = 0;
@@ -154,8 +167,12 @@ class Reader {
   // Announced losses whose span touches the window or is unknown, newest first, at most `limit`.
   Result<std::vector<Gap>> gaps(int64_t from_ms, int64_t to_ms, size_t limit = 1000);
 
+  // Rows that the last call of results(), statistics() or latest() left out.
+  const std::vector<BrokenRow>& broken() const { return broken_; }
+
  private:
   postgres::Connection& connection_;
+  std::vector<BrokenRow> broken_;
 };
 
 }  // namespace gema::history

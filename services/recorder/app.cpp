@@ -68,6 +68,15 @@ Result<void> App::start() {
       now);
   chunker_metrics_ = std::make_unique<ChunkerMetrics>(environment_.metrics);
   environment_.loop.add_fd(chunker_->fd());
+  CompactOptions compact{.postgres = postgres,
+                         .compact_after = config_.compact_after,
+                         .raw_retention = retention,
+                         .minutes_retention = config_.minute_rollups_days * 24h,
+                         .hours_retention = config_.hour_rollups_days * 24h};
+  compact.postgres.statement_timeout = 5min;  // lists the devices of an hour in one statement
+  compactor_ = std::make_unique<Compactor>(CompactorOptions{.store = std::move(compact)}, now);
+  compactor_metrics_ = std::make_unique<CompactorMetrics>(environment_.metrics);
+  environment_.loop.add_fd(compactor_->fd());
   environment_.loop.add_fd(bus_->fd());
   say_what_we_wait_for();
   return {};
@@ -102,12 +111,14 @@ std::optional<MonoTime> App::turn(Now now) {
   const bool drained = drain(now);
   MonoTime wakeup = now.mono + 1s;
   for (Stream& stream : streams_) turn_stream(stream, now, wakeup);
-  wakeup = std::min({wakeup, chunker_->turn(now), bus_->tick(now), heartbeat_->tick(now)});
+  wakeup = std::min(
+      {wakeup, chunker_->turn(now), compactor_->turn(now), bus_->tick(now), heartbeat_->tick(now)});
   say_what_we_wait_for();
   if (now.mono >= next_metrics_) {
     next_metrics_ = now.mono + 1s;
     for (Stream& stream : streams_) stream.metrics->update(*stream.lane, now);
     chunker_metrics_->update(*chunker_);
+    compactor_metrics_->update(*compactor_);
   }
   return drained ? wakeup : now.mono;
 }
@@ -141,6 +152,7 @@ void App::stop() {
     environment_.loop.remove_fd(stream.lane->fd());
   }
   environment_.loop.remove_fd(chunker_->fd());
+  environment_.loop.remove_fd(compactor_->fd());
   environment_.loop.remove_fd(bus_->fd());
 }
 

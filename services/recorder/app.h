@@ -1,5 +1,5 @@
 // The recorder: how records become history. Wires the bus to one Lane per stream and runs the
-// Chunker beside them. It decides nothing itself.
+// Chunker and the Compactor beside them. It decides nothing itself.
 #pragma once
 
 #include <memory>
@@ -12,6 +12,7 @@
 #include "common/runtime/service_main.h"
 #include "services/recorder/config.h"
 #include "services/recorder/io/chunker.h"
+#include "services/recorder/io/compactor.h"
 #include "services/recorder/io/lane.h"
 #include "services/recorder/io/lane_metrics.h"
 
@@ -51,6 +52,8 @@ class App {
   std::vector<Stream> streams_;
   std::unique_ptr<Chunker> chunker_;
   std::unique_ptr<ChunkerMetrics> chunker_metrics_;
+  std::unique_ptr<Compactor> compactor_;
+  std::unique_ptr<CompactorMetrics> compactor_metrics_;
   MonoTime next_metrics_{};
   std::string topic_;
   std::string payload_;

@@ -17,6 +17,12 @@ struct Config {
   std::chrono::seconds chunk_every{60};
   // How long every single result is kept.
   uint32_t raw_retention_days = 90;
+  // How long after an hour's end, and after the last result that came late for it, its results are
+  // packed for good. Longer: hours that are being caught up with are packed once, not twice.
+  std::chrono::seconds compact_after{600};
+  // How long rollups are kept; those of minutes at least as long as single results.
+  uint32_t minute_rollups_days = 0;
+  uint32_t hour_rollups_days = 1827;
 
   static void describe(config::Spec& spec, Config& config);
 };

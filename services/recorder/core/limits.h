@@ -43,8 +43,17 @@ inline constexpr size_t kSpansMax = 256;
 // Such memories; beyond, the oldest goes and a gap there has an unknown span.
 inline constexpr size_t kSpanKeysMax = 8'192;
 
-// A hot leaf stays this long after it was filled: readers see it as a whole, and recent minutes
-// come from memory. Guess.
+// Stored bytes of short chunks, and devices, that one transaction of the compactor merges. More is
+// done in further transactions; an hour of one device is never split.
+inline constexpr uint64_t kCompactBytesMax = 2U << 20;
+inline constexpr size_t kCompactDevicesMax = 256;
+// An hour to which more and more comes late is merged again after this long at the latest.
+inline constexpr auto kCompactWaitMax = 1h;
+// Rows of history_broken; further ones are counted only.
+inline constexpr int64_t kBrokenRowsMax = 10'000;
+
+// A hot leaf stays this long after it was filled, one of short chunks after it was compacted:
+// readers see it as a whole, and recent minutes come from memory. Guess.
 inline constexpr auto kHotKeep = 10min;
 
 }  // namespace gema::recorder

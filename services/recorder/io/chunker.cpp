@@ -63,7 +63,6 @@ void Chunker::on_done(const Done& done, Now now) {
       return;
     }
     counts_.hot_leaves_dropped += done.housekept->hot_leaves_dropped;
-    counts_.chunk_leaves_dropped += done.housekept->chunk_leaves_dropped;
     counts_.quarantine_trimmed += done.housekept->quarantine_trimmed;
     counts_.address_changes_dropped += done.housekept->address_changes_dropped;
     return;

@@ -32,7 +32,6 @@ struct ChunkerCounts {
   uint64_t discarded = 0;
   uint64_t undecodable = 0;
   uint64_t hot_leaves_dropped = 0;
-  uint64_t chunk_leaves_dropped = 0;
   uint64_t quarantine_trimmed = 0;
   uint64_t address_changes_dropped = 0;
   double seconds = 0;       // of all runs

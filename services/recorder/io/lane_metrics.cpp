@@ -96,7 +96,6 @@ ChunkerMetrics::ChunkerMetrics(obs::Metrics& m)
       discarded_(m.counter("chunk_discarded_total", "Results past raw retention when transposed")),
       undecodable_(m.counter("chunk_undecodable_total", "Hot records that could not be decoded")),
       hot_leaves_(m.counter("hot_leaves_dropped_total", "Partitions of hot rows dropped")),
-      chunk_leaves_(m.counter("chunk_leaves_dropped_total", "Partitions of chunks dropped")),
       trimmed_(m.counter("quarantine_trimmed_total", "Oldest quarantined records dropped")),
       addresses_(m.counter("address_changes_dropped_total",
                            "Address changes past raw retention, dropped")),
@@ -115,12 +114,60 @@ void ChunkerMetrics::update(const Chunker& chunker) {
   discarded_.follow(number(c.discarded));
   undecodable_.follow(number(c.undecodable));
   hot_leaves_.follow(number(c.hot_leaves_dropped));
-  chunk_leaves_.follow(number(c.chunk_leaves_dropped));
   trimmed_.follow(number(c.quarantine_trimmed));
   addresses_.follow(number(c.address_changes_dropped));
   strays_.follow(number(c.strays));
   seconds_.follow(c.seconds);
   last_seconds_.Set(c.last_seconds);
+}
+
+CompactorMetrics::CompactorMetrics(obs::Metrics& m)
+    : metrics_(m),
+      hours_(m.counter("compact_hours_total", "Hours compacted")),
+      late_hours_(m.counter("compact_late_hours_total", "Of these: again, for what came late")),
+      days_(m.counter("compact_days_total", "Days whose hour rollups were built")),
+      rows_(m.counter("compact_rows_total", "Packed rows written")),
+      results_(m.counter("compact_results_total", "Results in those rows")),
+      doubled_(m.counter("compact_doubled_total", "Results of a slot that had a better one")),
+      packed_bytes_(m.counter("compact_packed_bytes_total", "Bytes of packed rows written")),
+      rollup_bytes_(m.counter("compact_rollup_bytes_total", "Bytes of rollups written")),
+      broken_(m.counter("compact_broken_total", "Rows left out because they do not decode")),
+      failures_(m.counter("compact_failures_total", "Transactions of the compactor that failed")),
+      seconds_(m.counter("compact_seconds_total", "Time spent compacting")),
+      chunk_leaves_(m.counter("chunk_leaves_dropped_total",
+                              "Partitions of short chunks dropped "
+                              "because packed rows hold them")),
+      leaves_(m.counter("retention_leaves_dropped_total",
+                        "Partitions past their retention, "
+                        "dropped")),
+      pending_(m.gauge("compact_pending_hours", "Closed hours that wait to be compacted")),
+      dirty_(m.gauge("compact_dirty_hours", "Of these: because of what came late")),
+      lag_(m.gauge("compact_lag_seconds", "How long the oldest of them has waited")),
+      broken_rows_(m.gauge("broken_rows", "Rows of history_broken")) {}
+
+void CompactorMetrics::update(const Compactor& compactor) {
+  const CompactorCounts& c = compactor.counts();
+  hours_.follow(number(c.done.hours));
+  late_hours_.follow(number(c.done.late_hours));
+  days_.follow(number(c.done.days));
+  rows_.follow(number(c.done.rows));
+  results_.follow(number(c.done.results));
+  doubled_.follow(number(c.done.doubled));
+  packed_bytes_.follow(number(c.done.packed_bytes));
+  rollup_bytes_.follow(number(c.done.rollup_bytes));
+  broken_.follow(number(c.done.broken));
+  failures_.follow(number(c.failures));
+  seconds_.follow(c.seconds);
+  chunk_leaves_.follow(number(c.housekept.chunk_leaves_dropped));
+  leaves_.follow(number(c.housekept.leaves_dropped));
+  pending_.Set(number(c.status.pending_hours));
+  dirty_.Set(number(c.status.dirty_hours));
+  lag_.Set(c.status.lag_s);
+  broken_rows_.Set(number(c.status.broken_rows));
+  for (const auto& [table, bytes] : c.status.table_bytes) {
+    metrics_.gauge("table_bytes", "Bytes of a table on disk, indexes included", {{"table", table}})
+        .Set(number(bytes));
+  }
 }
 
 }  // namespace gema::recorder

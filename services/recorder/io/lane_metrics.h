@@ -1,4 +1,4 @@
-// Puts the counts of lanes and chunker into the process' metrics, once a second.
+// Puts the counts of lanes, chunker and compactor into the process' metrics, once a second.
 #pragma once
 
 #include <string>
@@ -7,6 +7,7 @@
 #include "common/base/time.h"
 #include "common/observability/metrics.h"
 #include "services/recorder/io/chunker.h"
+#include "services/recorder/io/compactor.h"
 #include "services/recorder/io/lane.h"
 
 namespace gema::recorder {
@@ -41,8 +42,20 @@ class ChunkerMetrics {
 
  private:
   Following runs_, failures_, hot_rows_, chunks_, results_, doubled_, discarded_, undecodable_,
-      hot_leaves_, chunk_leaves_, trimmed_, addresses_, strays_, seconds_;
+      hot_leaves_, trimmed_, addresses_, strays_, seconds_;
   prometheus::Gauge& last_seconds_;
+};
+
+class CompactorMetrics {
+ public:
+  explicit CompactorMetrics(obs::Metrics& metrics);
+  void update(const Compactor& compactor);
+
+ private:
+  obs::Metrics& metrics_;
+  Following hours_, late_hours_, days_, rows_, results_, doubled_, packed_bytes_, rollup_bytes_,
+      broken_, failures_, seconds_, chunk_leaves_, leaves_;
+  prometheus::Gauge &pending_, &dirty_, &lag_, &broken_rows_;
 };
 
 }  // namespace gema::recorder

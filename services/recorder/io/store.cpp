@@ -22,7 +22,7 @@ using postgres::Params;
 using postgres::Transaction;
 
 // The migration whose tables this file writes; inventory applies it.
-constexpr int kSchemaNeeded = 4;
+constexpr int kSchemaNeeded = 5;
 constexpr int64_t kLeafUs = 600LL * 1'000'000;  // ping_hot_make_leaf(): ten minutes
 
 std::string hex(std::string_view bytes) {
@@ -556,20 +556,35 @@ Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration
       }
     }
   }
-  const Chunks chunks = transposer.take(unix_ms(now - retention));
+  const auto floor_ms = tx.exec("SELECT floor_ms FROM history_state")[0][0].as<int64_t>();
+  const Chunks chunks = transposer.take(std::max(unix_ms(now - retention), floor_ms));
   std::map<std::string, int32_t> names;
   std::vector<std::array<int32_t, 3>> source_columns(sources.ids.size());
   for (const auto& [source, id] : sources.ids) {
     source_columns[id] = {name_id(tx, source.location, names), name_id(tx, source.producer, names),
                           source.clock_steps};
   }
-  constexpr int64_t kDayMs = 86'400'000;
-  std::set<int64_t> days;
+  std::set<int64_t> hours;
   for (const ChunkHead& h : chunks.heads) {
-    days.insert(h.start_ms / kDayMs - (h.start_ms % kDayMs < 0 ? 1 : 0));
+    hours.insert(h.start_ms / kChunkSpanMs - (h.start_ms % kChunkSpanMs < 0 ? 1 : 0));
   }
-  for (const int64_t day : days) tx.exec("SELECT ping_chunks_make_leaf($1)", day * kDayMs);
-  if (!chunks.heads.empty()) copy_chunks(tx, chunks, extent.last, source_columns);
+  if (!chunks.heads.empty()) {
+    // From here on no leaf is dropped, so those that are there stay until our rows are in.
+    tx.exec("LOCK TABLE ONLY ping_chunks IN ROW EXCLUSIVE MODE");
+    for (const int64_t hour : hours) {
+      tx.exec("SELECT history_make_leaf_at('ping_chunks', $1)", hour * kChunkSpanMs);
+    }
+    copy_chunks(tx, chunks, extent.last, source_columns);
+  }
+  // Tells the compactor, in this transaction, what there is to merge.
+  for (const int64_t hour : hours) {
+    tx.exec(
+        "INSERT INTO ping_hours AS h (hour_ms, partition, written, written_ms, dirty_ms)"
+        " VALUES ($1, $2::smallint, $3, $4, $4) ON CONFLICT (hour_ms, partition) DO UPDATE SET"
+        " written = excluded.written, written_ms = excluded.written_ms,"
+        " dirty_ms = CASE WHEN h.written > h.compacted THEN h.dirty_ms ELSE excluded.dirty_ms END",
+        hour * kChunkSpanMs, partition, extent.last, unix_ms(now));
+  }
   tx.exec("UPDATE ping_watermarks SET number = $2, moved_at = now() WHERE partition = $1::smallint",
           partition, extent.last);
   out.chunks = chunks.heads.size();
@@ -593,13 +608,6 @@ Result<Housekept> Store::housekeep(WallTime now, Duration retention) {
   });
   if (!hot) return hot.error();
   out.hot_leaves_dropped = *hot;
-  auto chunks = run([&](Transaction& tx) {
-    tx.exec(patience);
-    return tx.exec("SELECT ping_chunks_drop_leaves($1)", unix_ms(now - retention))[0][0]
-        .as<uint64_t>();
-  });
-  if (!chunks) return chunks.error();
-  out.chunk_leaves_dropped = *chunks;
   auto addresses = run([&](Transaction& tx) {
     return tx
         .exec("DELETE FROM address_changes WHERE at < to_timestamp($1::bigint / 1000.0)",

@@ -115,7 +115,6 @@ struct Chunked {
 
 struct Housekept {
   uint64_t hot_leaves_dropped = 0;
-  uint64_t chunk_leaves_dropped = 0;
   uint64_t quarantine_trimmed = 0;
   uint64_t address_changes_dropped = 0;
 };
@@ -134,7 +133,7 @@ class Store {
   Result<uint64_t> take_in(WallTime now);
   // Transposes hot rows of one partition, at most kChunkBytesMax, and moves its watermark.
   Result<Chunked> chunk(uint32_t partition, WallTime now, Duration retention);
-  // Drops leaves and address changes that are no longer needed, trims the quarantine.
+  // Drops hot leaves and address changes that are no longer needed, trims the quarantine.
   Result<Housekept> housekeep(WallTime now, Duration retention);
 
  private:

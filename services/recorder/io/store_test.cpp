@@ -599,16 +599,6 @@ TEST_F(StoreTest, DropsAHotLeafOnlyWhenItsRowsAreInChunks) {
   EXPECT_EQ(read(7).rows.size(), 1U);
 }
 
-TEST_F(StoreTest, DropsChunksPastRetentionByWholeDays) {
-  record("prober-1", batch_of({7}, kStartMs));
-  record("prober-1", batch_of({7}, kStartMs - 3 * 86'400'000LL));
-  chunk(7);
-  const WallTime now = wall_from_ms(kStartMs);
-  EXPECT_EQ(store_->housekeep(now, 24h * 30)->chunk_leaves_dropped, 0U);
-  EXPECT_EQ(store_->housekeep(now, 24h)->chunk_leaves_dropped, 1U);
-  EXPECT_EQ(sql("SELECT count(*) FROM ping_chunks"), "1");
-}
-
 TEST_F(StoreTest, TakesATransitionsIdOnce) {
   auto loaded = store_->load("transitions");
   ASSERT_TRUE(loaded);
