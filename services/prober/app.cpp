@@ -270,7 +270,8 @@ size_t App::send(Now now) {
       const std::span<const Send> some =
           std::span(sends_).subspan(i, std::min(kSendsBetweenDrains, sends_.size() - i));
       sent_.clear();
-      sockets_->send(some, sent_);
+      // Dense sends do without the kernel's stamps: ADR 0040.
+      sockets_->send(some, sent_, stamping_ ? clock_.get() : nullptr);
       engine_->on_sent(sent_);
       if (i + kSendsBetweenDrains < sends_.size()) drain(now);
     }
@@ -362,6 +363,10 @@ void App::use_bus(Now now) {
 }
 
 void App::each_second(Now now) {
+  const Duration passed = std::min<Duration>(now.mono - second_due_ + 1s, 10s);
+  const auto sent = static_cast<int64_t>(engine_->stats().sent - sent_before_);
+  stamping_ = sent * 1s <= kStampedPerSecondMax * passed;
+  sent_before_ = engine_->stats().sent;
   second_due_ = now.mono + 1s;
   take_results(now);
   if (spooler_->up_to_date()) {

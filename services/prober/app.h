@@ -86,6 +86,8 @@ struct App {
   MonoTime wanted_{};                   // when this turn was asked for
   MonoTime last_send_{};                // the last turn that sent
   Duration quantum_ = kSendQuantumMax;  // between turns that send
+  bool stamping_ = true;                // sends are few enough for the kernel's stamps
+  uint64_t sent_before_ = 0;            // until the last second_due_
   MonoTime read_due_{};                 // the sockets, while nothing is awaited (late replies)
   MonoTime flush_due_{};
   MonoTime second_due_{};

@@ -199,8 +199,7 @@ class Loop {
       const uint16_t sum = checksum(p, kEchoBytes);
       p[2] = static_cast<uint8_t>(sum >> 8);
       p[3] = static_cast<uint8_t>(sum);
-      to_[i].sin_addr.s_addr =
-          htonl(o_.first + (target_ + static_cast<uint32_t>(i)) % o_.targets);
+      to_[i].sin_addr.s_addr = htonl(o_.first + (target_ + static_cast<uint32_t>(i)) % o_.targets);
       send_[i].msg_hdr.msg_controllen = 0;
     }
     if (o_.stamp == Stamp::kSampled) {
@@ -246,8 +245,8 @@ class Loop {
       header.msg_control = control_[i];
       header.msg_controllen = sizeof control_[i];
     }
-    const int n = ::recvmmsg(fd_, receive_, static_cast<unsigned>(o_.batch), MSG_DONTWAIT | flags,
-                             nullptr);
+    const int n =
+        ::recvmmsg(fd_, receive_, static_cast<unsigned>(o_.batch), MSG_DONTWAIT | flags, nullptr);
     if (n <= 0) return 0;
     for (int i = 0; i < n; ++i) take_reply(i);
     return static_cast<size_t>(n);

@@ -54,9 +54,13 @@ inline constexpr Duration kBusyRetry = 2ms;
 inline constexpr uint8_t kBusyTriesMax = 50;
 
 // --- a turn of the loop ---
-// Sends in one system call. 16 already cost what 64 do (performance reference), and the time stamp
-// of the last one is only interpolated over 16.
+// Sends in one system call: 16 already cost what 64 do (performance reference). Where the kernel
+// does not stamp them, fewer, because times of sending are then interpolated over the batch.
 inline constexpr size_t kSendBatch = 16;
+inline constexpr size_t kSendBatchUnstamped = 8;
+// In a second with more echoes than this the next second's go without the kernel's transmit stamps,
+// which cost an eighth of an echo (ADR 0040).
+inline constexpr int64_t kStampedPerSecondMax = 25'000;
 inline constexpr size_t kReceiveBatch = 32;
 // A call that fails may have told of an earlier echo's error, and is made again: an echo that fails
 // so often is refused; sockets that fail so often are read at the next turn. Guesses: more errors

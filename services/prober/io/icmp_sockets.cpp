@@ -24,6 +24,7 @@ namespace {
 
 constexpr size_t kPacketBytes = 256;  // an error quotes at most 60 + 8 + 40 of ours behind 60 + 8
 constexpr size_t kControlBytes = 128;
+constexpr size_t kNeverFragmentedBytes = 500;  // every path of IPv4 carries 576
 
 MonoTime read_mono() {
   timespec t{};
@@ -60,6 +61,15 @@ Address from_sockaddr(const sockaddr_storage& in) {
     address.family = 6;
     std::memcpy(address.bytes.data(), &reinterpret_cast<const sockaddr_in6*>(&in)->sin6_addr, 16);
   }
+  return address;
+}
+
+// Requires nothing: of what is no IPv4 packet nobody asks the source.
+Address source_of_v4(std::span<const uint8_t> packet) {
+  Address address;
+  if (packet.size() < 20) return address;
+  address.family = 4;
+  std::memcpy(address.bytes.data(), packet.data() + 12, 4);
   return address;
 }
 
@@ -165,8 +175,8 @@ IcmpSockets::IcmpSockets() : buffers_(std::make_unique<Buffers>()) {
 }
 
 IcmpSockets::~IcmpSockets() {
-  for (const Socket& s : {v4_, v6_}) {
-    if (s.fd >= 0) ::close(s.fd);
+  for (const Socket* s : {&v4_, &v6_}) {
+    if (s->fd >= 0) ::close(s->fd);
   }
 }
 
@@ -198,8 +208,9 @@ Result<void> IcmpSockets::open_family(Socket& s, Family family) {
     set_option(s.fd, SOL_SOCKET, SO_RCVBUF, kReceiveBufferBytes);
   }
   const int on = 1;
-  bool good = set_option(s.fd, SOL_SOCKET, SO_TIMESTAMPNS, on) &&
-              set_option(s.fd, SOL_SOCKET, SO_RXQ_OVFL, on);
+  bool good =
+      ((s.raw && s.stamps.enable(s.fd)) || set_option(s.fd, SOL_SOCKET, SO_TIMESTAMPNS, on)) &&
+      set_option(s.fd, SOL_SOCKET, SO_RXQ_OVFL, on);
   // Without it the kernel tells nobody that a full queue of the interface dropped an echo, and the
   // device would be blamed. Its price: every error that quotes an ICMP packet, also another
   // program's, is reported once by a system call of ours, and copied to the error queue.
@@ -296,6 +307,11 @@ Result<void> IcmpSockets::mark_family(Socket& s, const SocketOptions& options) {
     return Error{Errc::kPermanent, fmt::format("prober.dscp = {}: the kernel refuses it: {}",
                                                options.dscp, std::strerror(errno))};
   }
+  if (!options.dont_fragment && v4 && options.payload_bytes <= kNeverFragmentedBytes) {
+    // Such an echo has the bit anyway; so the kernel need not draw a number for its fragments,
+    // which costs a twentieth of the echo. A refusal costs only that.
+    set_option(s.fd, SOL_IP, IP_MTU_DISCOVER, int{IP_PMTUDISC_DO});
+  }
   if (!options.dont_fragment) return {};
   const int on = 1;
   const bool set = v4 ? set_option(s.fd, SOL_IP, IP_MTU_DISCOVER, int{IP_PMTUDISC_DO})
@@ -332,27 +348,32 @@ uint64_t IcmpSockets::token_of(const EchoPayload& payload, const Address& destin
 
 // --- sending ------------------------------------------------------------------------------------
 
-void IcmpSockets::send(std::span<const Send> sends, std::vector<Sent>& sent) {
-  send_family(v4_, sends, sent);
-  send_family(v6_, sends, sent);
+void IcmpSockets::send(std::span<const Send> sends, std::vector<Sent>& sent,
+                       const SlotClock* stamps) {
+  send_family(v4_, sends, sent, stamps);
+  send_family(v6_, sends, sent, stamps);
+  stats_.stamped = v4_.stamps.stamped() + v6_.stamps.stamped();
 }
 
-void IcmpSockets::send_family(Socket& s, std::span<const Send> sends, std::vector<Sent>& sent) {
+void IcmpSockets::send_family(Socket& s, std::span<const Send> sends, std::vector<Sent>& sent,
+                              const SlotClock* stamps) {
+  if (!s.stamps.enabled()) stamps = nullptr;
+  const size_t most = stamps != nullptr ? kSendBatch : kSendBatchUnstamped;
   const uint8_t family = s.family == Family::kV4 ? 4 : 6;
   auto& batch = buffers_->batch;
   batch.clear();
   for (const Send& send : sends) {
     if (send.destination.family != family) continue;
     batch.push_back(&send);
-    if (batch.size() < kSendBatch) continue;
-    send_batch(s, batch, sent);
+    if (batch.size() < most) continue;
+    send_batch(s, batch, sent, stamps);
     batch.clear();
   }
-  if (!batch.empty()) send_batch(s, batch, sent);
+  if (!batch.empty()) send_batch(s, batch, sent, stamps);
 }
 
-void IcmpSockets::send_batch(Socket& s, std::span<const Send* const> batch,
-                             std::vector<Sent>& sent) {
+void IcmpSockets::send_batch(Socket& s, std::span<const Send* const> batch, std::vector<Sent>& sent,
+                             const SlotClock* stamps) {
   Buffers& b = *buffers_;
   auto fate = [&](size_t i, SendStatus status, MonoTime at, int error = 0) {
     sent.push_back({batch[i]->check, batch[i]->generation, batch[i]->ordinal, status, at, error});
@@ -380,7 +401,12 @@ void IcmpSockets::send_batch(Socket& s, std::span<const Send* const> batch,
     header.msg_namelen = to_sockaddr(send.destination, b.to[i]);
     header.msg_iov = b.send_iov[i].data();
     header.msg_iovlen = tail_.empty() ? 1 : 2;
+    header.msg_control = nullptr;
+    header.msg_controllen = 0;
+    if (stamps != nullptr) s.stamps.ask(header);
   }
+  s.used = true;
+  std::array<MonoTime, kSendBatch> at;
   int tries = 0;
   for (size_t done = 0; done < batch.size();) {
     before = read_mono();
@@ -393,12 +419,14 @@ void IcmpSockets::send_batch(Socket& s, std::span<const Send* const> batch,
       // One stamp for all would make the last ones' round trips too long by the sending of the
       // rest.
       const Duration each = (after - before) / n;
-      for (int i = 0; i < n; ++i)
-        fate(done + static_cast<size_t>(i), SendStatus::kSent, before + i * each);
-      done += static_cast<size_t>(n);
+      const std::span<MonoTime> times(at.data(), static_cast<size_t>(n));
+      for (int i = 0; i < n; ++i) at[static_cast<size_t>(i)] = before + i * each;
+      if (stamps != nullptr) s.stamps.collect(times, batch.size() - done, before, *stamps);
+      for (const MonoTime t : times) fate(done++, SendStatus::kSent, t);
       tries = 0;
       continue;
     }
+    if (stamps != nullptr) s.stamps.collect({}, batch.size() - done, before, *stamps);
     if (!passing(error)) s.errors_queued = true;
     if (!passing(error) && ++tries < kSendTries) continue;  // perhaps an earlier echo's
     stats_.last_send_errno = error;
@@ -416,7 +444,7 @@ void IcmpSockets::send_batch(Socket& s, std::span<const Send* const> batch,
 bool IcmpSockets::receive(const SlotClock& clock, size_t most, std::vector<Answer>& answers) {
   size_t taken = 0;
   for (Socket* s : {&v4_, &v6_}) {
-    if (s->fd < 0) continue;
+    if (s->fd < 0 || !s->used) continue;
     while (true) {
       if (taken >= most) return false;
       const size_t n = receive_batch(*s, clock, answers);
@@ -436,11 +464,13 @@ bool IcmpSockets::receive(const SlotClock& clock, size_t most, std::vector<Answe
 
 size_t IcmpSockets::receive_batch(Socket& s, const SlotClock& clock, std::vector<Answer>& answers) {
   Buffers& b = *buffers_;
+  // The IP header, where there is one, names the source.
+  const bool with_name = !s.parse.with_ip_header || s.family == Family::kV6;
   for (size_t i = 0; i < kReceiveBatch; ++i) {
     b.receive_iov[i] = {b.packet[i].data(), kPacketBytes};
     msghdr& header = b.receive[i].msg_hdr;
-    header.msg_name = &b.from[i];
-    header.msg_namelen = sizeof b.from[i];
+    header.msg_name = with_name ? &b.from[i] : nullptr;
+    header.msg_namelen = with_name ? sizeof b.from[i] : 0;
     header.msg_iov = &b.receive_iov[i];
     header.msg_iovlen = 1;
     header.msg_control = b.control[i].data();
@@ -464,8 +494,8 @@ size_t IcmpSockets::receive_batch(Socket& s, const SlotClock& clock, std::vector
     MonoTime at = now;
     for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
       if (c->cmsg_level != SOL_SOCKET) continue;
-      if (c->cmsg_type == SCM_TIMESTAMPNS) {
-        timespec t{};
+      if (c->cmsg_type == SCM_TIMESTAMPNS || c->cmsg_type == SCM_TIMESTAMPING) {
+        timespec t{};  // of the latter's three the first is the kernel's
         std::memcpy(&t, CMSG_DATA(c), sizeof t);
         // A stamp from the future: the wall clock was set since this turn looked at it.
         at = std::min(
@@ -481,7 +511,7 @@ size_t IcmpSockets::receive_batch(Socket& s, const SlotClock& clock, std::vector
                                          std::min<size_t>(b.receive[i].msg_len, kPacketBytes));
     const Packet packet =
         s.family == Family::kV4 ? parse_v4(bytes, s.parse) : parse_v6(bytes, s.parse);
-    accept(s, packet, from_sockaddr(b.from[i]), at, answers);
+    accept(s, packet, with_name ? from_sockaddr(b.from[i]) : source_of_v4(bytes), at, answers);
   }
   return static_cast<size_t>(n);
 }

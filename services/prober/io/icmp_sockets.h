@@ -18,6 +18,7 @@
 #include "services/prober/core/engine.h"
 #include "services/prober/core/packet.h"
 #include "services/prober/core/slot_clock.h"
+#include "services/prober/io/transmit_stamps.h"
 
 namespace gema::prober {
 
@@ -27,6 +28,7 @@ struct SocketStats {
   uint64_t drops = 0;    // by the kernel, because the receive buffer was full
   uint64_t receive_errors = 0;
   uint64_t send_calls = 0, receive_calls = 0;
+  uint64_t stamped = 0;  // echoes whose time of sending is the kernel's
   int last_send_errno = 0;
 };
 
@@ -48,8 +50,11 @@ class IcmpSockets {
   IcmpSockets(const IcmpSockets&) = delete;
   IcmpSockets& operator=(const IcmpSockets&) = delete;
 
-  // Sends and appends the fate of every one.
-  void send(std::span<const Send> sends, std::vector<Sent>& sent);
+  // Sends and appends the fate of every one. With `stamps`, the times are the kernel's own
+  // transmit stamps, by that clock; without, and where it has none, they are interpolated over
+  // small batches.
+  void send(std::span<const Send> sends, std::vector<Sent>& sent,
+            const SlotClock* stamps = nullptr);
   // Takes what has arrived, at most `most` messages. Returns whether the sockets are empty now.
   bool receive(const SlotClock& clock, size_t most, std::vector<Answer>& answers);
 
@@ -68,6 +73,8 @@ class IcmpSockets {
     ParseOptions parse;
     uint32_t drops_seen = 0;
     bool errors_queued = false;  // the error queue has to be emptied
+    bool used = false;           // something was sent, so something may come back
+    TransmitStamps stamps;
   };
   struct Buffers;
 
@@ -75,8 +82,10 @@ class IcmpSockets {
   Result<void> open_family(Socket& socket, Family family);
   Result<void> bind_family(Socket& socket, const std::string& source);
   Result<void> mark_family(Socket& socket, const SocketOptions& options);
-  void send_family(Socket& socket, std::span<const Send> sends, std::vector<Sent>& sent);
-  void send_batch(Socket& socket, std::span<const Send* const> batch, std::vector<Sent>& sent);
+  void send_family(Socket& socket, std::span<const Send> sends, std::vector<Sent>& sent,
+                   const SlotClock* stamps);
+  void send_batch(Socket& socket, std::span<const Send* const> batch, std::vector<Sent>& sent,
+                  const SlotClock* stamps);
   size_t receive_batch(Socket& socket, const SlotClock& clock, std::vector<Answer>& answers);
   void receive_error_queue(Socket& socket, std::vector<Answer>& answers);
   void discard_error_queue(Socket& socket);
