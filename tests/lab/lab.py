@@ -36,6 +36,8 @@ RULES = """
 table inet lab {
   set silent4 { type ipv4_addr; }
   set silent6 { type ipv6_addr; }
+  set mute4 { type ipv4_addr; }
+  set mute6 { type ipv6_addr; }
   set lossy4 { type ipv4_addr; }
   set lossy6 { type ipv6_addr; }
   set unreachable4 { type ipv4_addr; }
@@ -44,6 +46,8 @@ table inet lab {
     type filter hook input priority 0; policy accept;
     ip daddr @silent4 drop
     ip6 daddr @silent6 drop
+    ip daddr @mute4 icmp type echo-request drop
+    ip6 daddr @mute6 icmpv6 type echo-request drop
     ip daddr @lossy4 numgen random mod 100 < %(loss)d drop
     ip6 daddr @lossy6 numgen random mod 100 < %(loss)d drop
     ip daddr @unreachable4 reject with icmp type host-unreachable
@@ -159,6 +163,22 @@ class Lab:
         """These answer nothing from now on."""
         self._elements("add", "silent", targets)
 
+    def mute(self, targets):
+        """These answer no echo request from now on, but everything else."""
+        self._elements("add", "mute", targets)
+
+    def serve(self, address, port, directory):
+        """A web server with the files of `directory` at an address of the far side; the caller's to
+        kill. Returns once it listens."""
+        server = subprocess.Popen(
+            ["ip", "netns", "exec", self.far, sys.executable, "-u", "-m", "http.server", str(port),
+             "--bind", address, "--directory", str(directory)],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        if "Serving HTTP" not in server.stdout.readline():
+            server.kill()
+            raise LabError(f"no web server at {address}:{port}")
+        return server
+
     def lossy(self, targets):
         """These lose loss_percent of the requests from now on."""
         self._elements("add", "lossy", targets)
@@ -241,7 +261,7 @@ def main(arguments):
             command = ["ip", "netns", "exec", lab.near, *arguments[cut + 1:]]
             environment = dict(os.environ, GEMA_LAB=lab.name)
             return subprocess.run(command, env=environment).returncode
-    if arguments and arguments[0] in ("silence", "answer", "lossy", "unreachable"):
+    if arguments and arguments[0] in ("silence", "answer", "mute", "lossy", "unreachable"):
         getattr(attach(), arguments[0])(arguments[1:])
         return 0
     if arguments and arguments[0] in ("cut", "mend"):
@@ -251,7 +271,7 @@ def main(arguments):
     print("""Commands:
   lab run [--seconds N] -- COMMAND...   runs COMMAND in the near namespace of a new lab; exit code 77
                                         when a lab cannot be made here (one line says why)
-  inside it: lab silence|answer|lossy|unreachable ADDRESS...     lab cut|mend""")
+  inside it: lab silence|answer|mute|lossy|unreachable ADDRESS...     lab cut|mend""")
     return 0 if arguments[:1] in (["--help"], ["-h"]) else 2
 
 

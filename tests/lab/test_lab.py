@@ -34,6 +34,19 @@ def test_every_address_of_the_range_answers_until_it_is_silenced():
         assert "Destination Host Unreachable" in ping(lab, last)
 
 
+def test_a_mute_address_answers_no_echo_but_serves_pages(tmp_path):
+    with lab_module.Lab(seconds=60, name=f"gema-test-{os.getpid()}") as lab:
+        lab.mute(["198.18.0.7"])
+        assert "100% packet loss" in ping(lab, "198.18.0.7")
+        assert " 0% packet loss" in ping(lab, "198.18.0.8")
+        server = lab.serve("198.18.0.7", 8080, tmp_path)
+        fetch = ["ip", "netns", "exec", lab.near, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}",
+                 "http://198.18.0.7:8080/"]
+        assert subprocess.run(fetch, capture_output=True, text=True).stdout == "200"
+        server.kill()
+        server.wait()
+
+
 def test_nothing_is_left_behind():
     with lab_module.Lab(seconds=60, name=f"gema-test-{os.getpid()}") as lab:
         names = [lab.near, lab.far]
