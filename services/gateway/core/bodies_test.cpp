@@ -367,6 +367,20 @@ TEST(V1, NewsAreFramesOfTheirOwn) {
             std::string::npos);
 }
 
+TEST(V1, ADeviceThatLivesByProofHasNoRoundTripTime) {
+  LiveView view = loaded({1, 2});
+  view.on_results(
+      record(1),
+      results({{1, kEpochMs, Verdict::kAnswered, 0}, {2, kEpochMs, Verdict::kAnswered, 4000}}),
+      at(0s).wall, at(0s));
+  const View shown = view.view(at(0s));
+  EXPECT_NE(results_frame(shown, {1}).find(R"("rtt_ms":null)"), std::string::npos);
+  EXPECT_EQ(shown.round_trips().min_us, 4000u);
+  EXPECT_EQ(statistics_of(shown, std::nullopt).rtt_min_us, 4000u);
+  EXPECT_EQ(statistics_of(shown, std::nullopt).rtt_mean_us, 4000.0);
+  EXPECT_EQ(statistics_of(shown, std::nullopt).answered, 2u);
+}
+
 TEST(V1, SilentRowsAreCappedAndTheTotalIsTrue) {
   std::vector<DeviceId> ids;
   std::vector<Check> checks;

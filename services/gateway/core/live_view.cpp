@@ -101,7 +101,8 @@ RoundTrips View::round_trips() const {
   std::vector<uint32_t> rtts;
   rtts.reserve(live.size());
   for (size_t i = 0; i < live.size(); ++i) {
-    if (live[i].newest_verdict == Verdict::kAnswered &&
+    // 0: by proof of life, without an echo.
+    if (live[i].newest_verdict == Verdict::kAnswered && live[i].rtt_us > 0 &&
         !is_stale(live[i], catalogue->devices[i], at)) {
       rtts.push_back(live[i].rtt_us);
     }

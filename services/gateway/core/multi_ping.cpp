@@ -208,6 +208,7 @@ std::string device_body(DeviceId id, const Device* device, const std::vector<His
 HistoryStatistics statistics_of(const View& view, std::optional<DeviceId> device) {
   HistoryStatistics out;
   double sum = 0;
+  size_t timed = 0;
   for (size_t i : measured_devices(view)) {
     if (device && view.catalogue->devices[i].id != *device) {
       continue;
@@ -218,12 +219,16 @@ HistoryStatistics statistics_of(const View& view, std::optional<DeviceId> device
       ++out.failed;
       continue;
     }
-    out.rtt_min_us = out.answered == 0 ? live.rtt_us : std::min(out.rtt_min_us, live.rtt_us);
+    ++out.answered;
+    if (live.rtt_us == 0) {
+      continue;  // by proof of life, without an echo
+    }
+    out.rtt_min_us = timed == 0 ? live.rtt_us : std::min(out.rtt_min_us, live.rtt_us);
     out.rtt_max_us = std::max(out.rtt_max_us, live.rtt_us);
     sum += live.rtt_us;
-    ++out.answered;
+    ++timed;
   }
-  out.rtt_mean_us = out.answered == 0 ? 0 : sum / static_cast<double>(out.answered);
+  out.rtt_mean_us = timed == 0 ? 0 : sum / static_cast<double>(timed);
   return out;
 }
 

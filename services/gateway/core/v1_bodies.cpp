@@ -365,7 +365,7 @@ std::string results_frame(const View& view, const std::vector<DeviceId>& devices
         .text("reason", to_string(live.reason))
         .text("why", why_of(view, *index))
         .key("rtt_ms");
-    if (live.verdict == Verdict::kAnswered) {
+    if (live.verdict == Verdict::kAnswered && live.rtt_us > 0) {
       json.real(live.rtt_us / 1000.0);
     } else {
       json.null();
