@@ -11,6 +11,7 @@
 #include "services/prober/core/limits.h"
 #include "services/prober/io/address_text.h"
 #include "services/prober/io/privileges.h"
+#include "services/prober/io/routes.h"
 
 namespace gema::prober {
 namespace {
@@ -27,6 +28,15 @@ Result<std::unique_ptr<IcmpSockets>>& opened_sockets() {
   static Result<std::unique_ptr<IcmpSockets>> sockets =
       Error{Errc::kPermanent, "the ICMP sockets were not opened at start"};
   return sockets;
+}
+
+// The routing table may change.
+constexpr Duration kCanariesEvery = 10s;
+
+SuspectLimits suspect_limits(const App::Config& config) {
+  return {.lag = config.suspect_lag,
+          .send_errors_percent = config.suspect_send_errors_percent,
+          .socket_drops_percent = config.suspect_socket_drops_percent};
 }
 
 uint32_t difference(uint64_t total, uint32_t& reported) {
@@ -84,8 +94,10 @@ Result<void> App::start() {
   clock_ = std::make_unique<SlotClock>(now);
   engine_ = std::make_unique<Engine>(EngineConfig{.burst_count = config_.burst_count,
                                                   .burst_spacing = config_.burst_spacing,
-                                                  .checks_max = sockets_->checks_max()},
+                                                  .checks_max = sockets_->checks_max(),
+                                                  .suspect = suspect_limits(config_)},
                                      *clock_, now.mono);
+  read_canaries(now.mono);
   auto resolver = Resolver::open(
       environment_.loop,
       {.v4 = sockets_->has(4), .v6 = sockets_->has(6), .servers = config_.dns_servers});
@@ -196,14 +208,17 @@ std::optional<MonoTime> App::turn(Now now) {
   on_demand_->answer();
 
   prove(now);
+  note_suspicion();
 
   flush(now);
   if (bus_readable_ || now.mono >= bus_due_) use_bus(now);
   if (!engine_->sends().empty()) send(now);  // what a call asked for
   if (now.mono >= second_due_) each_second(now);
   const MonoTime next = next_wakeup(now, drained);
+  const MonoTime end = runtime::read_clock().mono;
+  if (end - now.mono >= kStallMin) engine_->on_stall();  // stopped within the turn
   // A second reading, so that a long turn does not look as if the process had been stopped.
-  wanted_ = std::max(next, runtime::read_clock().mono);
+  wanted_ = std::max(next, end);
   return next;
 }
 
@@ -300,6 +315,46 @@ void App::prove(Now now) {
   if (!proofs_done_.empty()) engine_->on_proofs(proofs_done_, now.mono);
 }
 
+// --- canaries ------------------------------------------------------------------------------------
+
+void App::read_canaries(MonoTime now) {
+  canaries_due_ = now + kCanariesEvery;
+  std::vector<Address> all;
+  std::string names;
+  auto add = [&](const Address& address) {
+    if (!sockets_->has(address.family)) return;
+    if (std::find(all.begin(), all.end(), address) != all.end()) return;
+    all.push_back(address);
+    names += (names.empty() ? "" : " ") + to_text(address);
+  };
+  for (const std::string& item : config_.canaries) {
+    if (item != "gateway") {
+      add(parse_address(item).value_or(Address{}));  // the configuration was checked
+      continue;
+    }
+    for (const Address& gateway : default_gateways()) add(gateway);
+  }
+  if (names == canaries_logged_) return;
+  obs::log_info("canaries", {{"addresses", names}});
+  if (all.size() > kCanariesMax) obs::log_warn("too many canaries", {{"used", kCanariesMax}});
+  canaries_logged_ = names;
+  engine_->set_canaries(all);
+}
+
+void App::note_suspicion() {
+  const Suspicion cause = engine_->suspicion();
+  if (cause == suspicion_logged_) return;
+  suspicion_logged_ = cause;
+  if (cause == Suspicion::kNone) {
+    obs::log_info("this prober trusts itself again");
+  } else {
+    obs::log_warn("this prober suspects itself: what fails is not measured",
+                  {{"cause", to_string(cause)},
+                   {"canaries_answering", engine_->canaries().answering()},
+                   {"canaries_failing", engine_->canaries().failing()}});
+  }
+}
+
 // --- results ------------------------------------------------------------------------------------
 
 void App::flush(Now now) {
@@ -368,6 +423,7 @@ void App::each_second(Now now) {
   stamping_ = sent * 1s <= kStampedPerSecondMax * passed;
   sent_before_ = engine_->stats().sent;
   second_due_ = now.mono + 1s;
+  if (now.mono >= canaries_due_) read_canaries(now.mono);
   take_results(now);
   if (spooler_->up_to_date()) {
     spooler_->mark(engine_->done_until_ms(), engine_->scheduled_until_ms());

@@ -55,6 +55,8 @@ struct App {
   size_t send(Now now);
   void pace(size_t sends);
   void prove(Now now);
+  void read_canaries(MonoTime now);
+  void note_suspicion();
   void flush(Now now);
   void take_results(Now now);
   void use_bus(Now now);
@@ -92,6 +94,7 @@ struct App {
   MonoTime flush_due_{};
   MonoTime second_due_{};
   MonoTime bus_due_{};
+  MonoTime canaries_due_{};
   bool bus_readable_ = false;
   uint32_t paused_ms_ = 0;  // since the last flush
   ProberHealth reported_;   // totals that earlier flushes have told
@@ -99,6 +102,8 @@ struct App {
   uint64_t clock_steps_ = 0, wall_steps_ = 0;
   uint64_t assignments_refused_ = 0;
   std::string append_error_logged_;
+  std::string canaries_logged_;
+  Suspicion suspicion_logged_ = Suspicion::kNone;
 };
 
 }  // namespace gema::prober

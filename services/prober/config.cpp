@@ -1,7 +1,9 @@
 #include "services/prober/config.h"
 
+#include "services/prober/core/engine.h"
 #include "services/prober/core/limits.h"
 #include "services/prober/core/packet.h"
+#include "services/prober/io/address_text.h"
 
 namespace gema::prober {
 
@@ -19,6 +21,23 @@ void Config::describe(config::Spec& spec, Config& config) {
                "What the spool may hold while nobody acknowledges; beyond it the oldest results "
                "are dropped, counted and announced. 10,000 devices each second write about 250 MB "
                "an hour.");
+  spec.list(
+      "canaries", config.canaries,
+      "Addresses that always answer, asked once a second. When most of those that ever answered "
+      "fall silent, the trouble is this prober's: failures are not measured (prober suspect). The "
+      "word gateway stands for this host's default gateways. Empty: none.",
+      [](const std::string& item) -> std::optional<std::string> {
+        const auto address = parse_address(item);
+        if (item == "gateway" || (address && may_be_pinged(*address))) return std::nullopt;
+        return "must be gateway, or an address that an echo may go to";
+      });
+  spec.duration_ms("suspect_lag_ms", config.suspect_lag, std::chrono::milliseconds(10),
+                   std::chrono::milliseconds(60'000),
+                   "Suspect, too, when echoes leave so much later than due,");
+  spec.integer("suspect_send_errors_percent", config.suspect_send_errors_percent, 1, 100,
+               "or the kernel refuses more than this share of them (not for want of a route),");
+  spec.integer("suspect_socket_drops_percent", config.suspect_socket_drops_percent, 1, 100,
+               "or drops more than this share of replies unread.");
   spec.choice(
       "address_family", config.address_family, {"any", "ipv4", "ipv6"},
       "Which addresses this prober may use. A device that has none of them is not measured: "

@@ -17,6 +17,10 @@ struct Config {
   std::chrono::milliseconds burst_spacing{100};
   std::chrono::milliseconds flush{200};
   uint64_t spool_bytes_max = 512ULL << 20;
+  std::vector<std::string> canaries{"gateway"};
+  std::chrono::milliseconds suspect_lag{1000};
+  uint32_t suspect_send_errors_percent = 10;
+  uint32_t suspect_socket_drops_percent = 1;
   std::string address_family = "any";
   std::vector<std::string> dns_servers;  // none: the system's
   std::string source_ipv4, source_ipv6;

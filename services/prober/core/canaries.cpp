@@ -45,11 +45,7 @@ Canaries::Canary* Canaries::find(uint64_t id) {
 void Canaries::not_asked(uint64_t id) {
   Canary* c = find(id);
   if (c == nullptr) return;
-  if ((id & 1) != 0) {
-    c->recheck = Recheck::kWanted;
-  } else {
-    c->asked = false;
-  }
+  if ((id & 1) == 0) c->asked = false;
 }
 
 void Canaries::on_outcome(uint64_t id, bool answered, MonoTime now) {
@@ -76,6 +72,7 @@ void Canaries::on_outcome(uint64_t id, bool answered, MonoTime now) {
 std::optional<MonoTime> Canaries::next_wakeup() const {
   std::optional<MonoTime> next;
   for (const Canary& c : canaries_) {
+    if (c.recheck == Recheck::kWanted) return MonoTime{};  // at once
     if (!c.asked && (!next || c.due < *next)) next = c.due;
   }
   return next;

@@ -31,7 +31,7 @@ class Canaries {
 
   void tick(MonoTime now, std::vector<CanaryProbe>& out);
   void on_outcome(uint64_t id, bool answered, MonoTime now);
-  // It could not be sent: asked again in a second.
+  // It could not be sent: asked again in a second; a recheck stays unclear.
   void not_asked(uint64_t id);
   std::optional<MonoTime> next_wakeup() const;
 

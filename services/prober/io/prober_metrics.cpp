@@ -13,14 +13,16 @@ void ProberMetrics::total(const char* name, const char* help, uint64_t value,
   if (more > 0) counter.Increment(more);
 }
 
-void ProberMetrics::now(const char* name, const char* help, double value) {
-  metrics_.gauge(name, help).Set(value);
+void ProberMetrics::now(const char* name, const char* help, double value,
+                        const obs::Labels& labels) {
+  metrics_.gauge(name, help, labels).Set(value);
 }
 
 void ProberMetrics::update(const Figures& f) {
   update_engine(f.engine.stats());
   update_lag(f.engine.stats());
   update_proofs(f.proofs);
+  update_trust(f.engine);
   now("devices", "Devices assigned.", f.engine.devices());
   now("paused", "1 while probing is paused.", f.engine.paused() ? 1 : 0);
   total("pings_total", "Pings on demand that were carried out.", f.on_demand.answered);
@@ -96,6 +98,32 @@ void ProberMetrics::update_engine(const Stats& s) {
   total("slots_late_total", "Slots sent later than a tenth of their interval.", s.slots_late);
   total("slots_missed_total", "Slots not measured because of this prober.", s.slots_missed);
   total("slots_dropped_total", "Slots that could not even be noted.", s.slots_dropped);
+}
+
+void ProberMetrics::update_trust(const Engine& engine) {
+  for (int cause = 1; cause <= kSuspicionMax; ++cause) {
+    const auto suspicion = static_cast<Suspicion>(cause);
+    now("suspect", "1 while this prober does not trust itself, by cause.",
+        engine.suspicion() == suspicion ? 1 : 0, {{"cause", to_string(suspicion)}});
+  }
+  now("canaries_answered", "Canaries that answer.", engine.canaries().answering());
+  now("canaries_failed", "Canaries that answered before and do not now.",
+      engine.canaries().failing());
+  now("paused", "1 while probing is paused.", engine.paused() ? 1 : 0);
+  const Stats& s = engine.stats();
+  total("canaries_forgotten_total", "Canaries given up because devices answered meanwhile.",
+        s.canaries_forgotten);
+  total("verdicts_held_total", "Times that failures waited for the canaries.", s.holds);
+  total("strays_total", "Answers told after the result of their check.", s.strays);
+  total("asides_dropped_total", "What was not told at a bound.", s.strays_dropped,
+        {{"what", "stray"}});
+  total("asides_dropped_total", "What was not told at a bound.", s.notes_dropped,
+        {{"what", "note"}});
+  total("asides_dropped_total", "What was not told at a bound.", s.changes_dropped,
+        {{"what", "address change"}});
+  total("probes_total", "Probes on demand.", s.probes);
+  total("probes_refused_total", "Probes on demand refused: too many at once, or no address.",
+        s.probes_refused);
 }
 
 void ProberMetrics::update_proofs(const Proofs& proofs) {

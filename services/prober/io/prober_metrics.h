@@ -37,8 +37,9 @@ class ProberMetrics {
 
  private:
   void total(const char* name, const char* help, uint64_t value, const obs::Labels& labels = {});
-  void now(const char* name, const char* help, double value);
+  void now(const char* name, const char* help, double value, const obs::Labels& labels = {});
   void update_engine(const Stats& stats);
+  void update_trust(const Engine& engine);
   void update_proofs(const Proofs& proofs);
   void update_lag(const Stats& stats);
 
