@@ -33,8 +33,8 @@ CREATE TABLE history_state (
 );
 INSERT INTO history_state DEFAULT VALUES;
 
--- A row for each device, source (location, producer, clock), step and hour; more where a row would
--- hold more than 1,000,000 numbers. `part` only tells rows of one start apart. Slots are start_ms,
+-- The hour of a device, source (location, producer, clock) and step: a row, or several of about 1 KB
+-- where it is larger than 1.4 KB. `part` only tells rows of one start apart. Slots are start_ms,
 -- start_ms + step_ms, ... `packed` and `details`: docs/packed-chunk.md, chunk_details.h.
 CREATE TABLE ping_packed (
   device_id bigint NOT NULL,
@@ -51,7 +51,8 @@ CREATE TABLE ping_packed (
 ) PARTITION BY RANGE (start_ms);
 ALTER TABLE ping_packed ALTER COLUMN packed SET STORAGE EXTERNAL;
 
--- 60 rollups of a minute each, and 24 of an hour each (docs/rollups.md), of the results that count.
+-- 60 rollups of a minute each (12 of 5 minutes when checks are more than 2 s apart, 4 above 10 s, 1
+-- above 30 s), and 24 of an hour each (docs/rollups.md), of the results that count.
 CREATE TABLE ping_rollup_minutes (
   device_id bigint NOT NULL,
   hour_ms bigint NOT NULL,

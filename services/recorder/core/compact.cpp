@@ -10,9 +10,15 @@
 namespace gema::recorder {
 namespace {
 
-constexpr int64_t kMinuteMs = 60'000;
-constexpr size_t kMinutes = 60;
 constexpr size_t kHours = 24;
+
+// How many rollups an hour of checks each step_ms gets: minutes while these hold some 30 samples,
+// so that rollups stay a small part of what they sum up.
+size_t rollups_per_hour(uint32_t step_ms) {
+  if (step_ms <= 2'000) return 60;
+  if (step_ms <= 10'000) return 12;
+  return step_ms <= 30'000 ? 4 : 1;
+}
 
 auto key_of(const Stray& s) {
   return std::tie(s.due_ms, s.echo, s.kind, s.rtt_us);
@@ -106,13 +112,30 @@ void HourMerger::emit_row(const Key& key, const Group& group, size_t begin, size
   out.rows.push_back(std::move(row));
 }
 
+void HourMerger::emit_rows(const Key& key, const Group& group, size_t begin, size_t end,
+                           uint32_t echoes, std::vector<Stray>& strays, CompactedHour& out) {
+  std::vector<Stray> all = strays;
+  emit_row(key, group, begin, end, echoes, strays, out);
+  const size_t bytes = out.rows.back().packed.size();
+  if (bytes <= kRowBytesMax) return;
+  const size_t pieces = std::min(end - begin, (bytes + kRowBytesWanted - 1) / kRowBytesWanted);
+  out.results -= out.rows.back().results;
+  out.rows.pop_back();
+  strays = std::move(all);
+  for (size_t i = 0; i < pieces; ++i) {
+    const size_t from = begin + (end - begin) * i / pieces;
+    const size_t to = begin + (end - begin) * (i + 1) / pieces;
+    emit_row(key, group, from, to, echoes, strays, out);
+  }
+}
+
 void HourMerger::emit(const Key& key, const Group& group, std::vector<Stray>& strays,
                       CompactedHour& out) {
   const PingResults& r = group.results;
   size_t begin = 0;
   uint32_t echoes = 1;
   size_t extra = 0;  // numbers in `extra`, at most
-  // One row, unless it would hold too many numbers: then each as many as it may.
+  // None holds more numbers than it may.
   for (size_t n = 0; n < group.order.size(); ++n) {
     const uint32_t i = group.order[n];
     const uint32_t wanted = r.echo_begin[i + 1] - r.echo_begin[i];
@@ -121,7 +144,7 @@ void HourMerger::emit(const Key& key, const Group& group, std::vector<Stray>& st
         static_cast<uint64_t>((r.due_ms[i] - r.due_ms[group.order[begin]]) / key.step_ms + 1);
     const size_t entry = 4 + view(group, i).burst_rtt_us.size();
     if (n > begin && (slots * widest > kPackedNumbersMax || extra + entry > kPackedNumbersMax)) {
-      emit_row(key, group, begin, n, echoes, strays, out);
+      emit_rows(key, group, begin, n, echoes, strays, out);
       begin = n;
       echoes = std::max(1U, wanted);
       extra = entry;
@@ -131,7 +154,7 @@ void HourMerger::emit(const Key& key, const Group& group, std::vector<Stray>& st
     }
   }
   if (begin < group.order.size()) {
-    emit_row(key, group, begin, group.order.size(), echoes, strays, out);
+    emit_rows(key, group, begin, group.order.size(), echoes, strays, out);
   }
 }
 
@@ -152,7 +175,6 @@ void HourMerger::roll_up(int32_t location, CompactedHour& out) {
     const Group* group;
     uint32_t index;
   };
-  RollupBuilder builder(hour_ms_, kMinuteMs, kMinutes);
   std::vector<const std::pair<const Key, Group>*> groups;
   for (const auto& entry : groups_) {
     if (entry.first.source.location == location && !entry.second.order.empty()) {
@@ -160,6 +182,10 @@ void HourMerger::roll_up(int32_t location, CompactedHour& out) {
     }
   }
   if (groups.empty()) return;
+  uint32_t step_ms = groups.front()->first.step_ms;
+  for (const auto* entry : groups) step_ms = std::min(step_ms, entry->first.step_ms);
+  const size_t periods = rollups_per_hour(step_ms);
+  RollupBuilder builder(hour_ms_, kChunkSpanMs / static_cast<int64_t>(periods), periods);
   if (groups.size() == 1) {
     const Group& group = groups.front()->second;
     for (const uint32_t i : group.order) builder.add(group.results.due_ms[i], view(group, i));

@@ -1,5 +1,6 @@
 // Merges everything that is known of one device in one hour (short chunks, packed rows, what came
-// late) into packed rows, one per source and step, and rolls up the results that count.
+// late) into packed rows, one per source and step, or several where that would be a large one, and
+// rolls up the results that count.
 //
 // In: chunks in any order, each as often as one likes. Out: rows and rollups that do not depend on
 // that order, so that merging again what was merged changes nothing. Of two results of one source
@@ -38,9 +39,14 @@ struct PackedRow {
   std::string details;  // "" = none
 };
 
+// A packed hour larger than this becomes rows of about kRowBytesWanted: PostgreSQL keeps them in
+// the table's own pages and fills these better than with pieces of 2 KB out of line (ADR 0040).
+inline constexpr size_t kRowBytesMax = 1'400;
+inline constexpr size_t kRowBytesWanted = 1'000;
+
 struct MinuteRollups {
   int32_t location = 0;
-  std::string rollups;  // 60 of a minute each
+  std::string rollups;  // 60 of a minute each; fewer, longer ones when checks are rarer than 2 s
 };
 
 struct CompactedHour {
@@ -78,6 +84,8 @@ class HourMerger {
   void emit(const Key& key, const Group& group, std::vector<Stray>& strays, CompactedHour& out);
   void emit_row(const Key& key, const Group& group, size_t begin, size_t end, uint32_t echoes,
                 std::vector<Stray>& strays, CompactedHour& out);
+  void emit_rows(const Key& key, const Group& group, size_t begin, size_t end, uint32_t echoes,
+                 std::vector<Stray>& strays, CompactedHour& out);
   void emit_strays(const HourSource& source, const std::vector<Stray>& strays, CompactedHour& out);
   void roll_up(int32_t location, CompactedHour& out);
 

@@ -295,7 +295,7 @@ TEST_F(CompactTest, PacksAClosedHourAndDropsItsShortChunks) {
   const Compacted done = compact_all(end + 600'000);
   EXPECT_EQ(done.hours, 1U);
   EXPECT_EQ(done.late_hours, 0U);
-  EXPECT_EQ(done.rows, 1U);
+  EXPECT_EQ(done.rows, 4U);
   EXPECT_EQ(done.results, 3600U);
   EXPECT_LT(done.packed_bytes, 4200U);
   EXPECT_EQ(told(read(7)), before);
@@ -335,11 +335,10 @@ TEST_F(CompactTest, MergesWhatComesLateOfOneDeviceOnly) {
   EXPECT_EQ(compact_all(later + 599'999).hours, 0U);  // more may come
   const Compacted done = compact_all(later + 600'000);
   EXPECT_EQ(done.late_hours, 1U);
-  EXPECT_EQ(done.rows, 2U);
   EXPECT_EQ(done.results, 2001U);
   EXPECT_EQ(told(read(7)), before);
-  EXPECT_EQ(sql("SELECT string_agg(results::text, ',' ORDER BY device_id, results)"
-                " FROM ping_packed"),
+  EXPECT_EQ(sql("SELECT string_agg(n::text, ',' ORDER BY device_id, n) FROM (SELECT device_id,"
+                " sum(results) AS n FROM ping_packed GROUP BY device_id, producer_id) p"),
             "1,2000,1000");
   EXPECT_EQ(stored("ping_rollup_minutes", "hour_ms", 7, "default", kHour, 60),
             rolled_up(read(7), "default", kHour, 60'000, 60));
@@ -489,6 +488,31 @@ TEST_F(CompactTest, TakesLeavesFromBeforeIntoAccount) {
   EXPECT_EQ(compact_all(kHour + 2 * kHourMs + 600'000).hours, 1U);
   EXPECT_EQ(housekeep(kHour + 3 * kHourMs).chunk_leaves_dropped, 1U);
   EXPECT_EQ(read(7).rows.size(), 2U);
+}
+
+TEST_F(CompactTest, RollsUpRareChecksInLongerPeriods) {
+  const std::pair<uint32_t, size_t> expected[] = {{2'000, 60}, {5'000, 12}, {10'000, 12},
+                                                  {30'000, 4}, {60'000, 1}, {3'600'000, 1}};
+  DeviceId device = 10;
+  for (const auto& [interval_ms, periods] : expected) {
+    ++device;
+    Batch b = empty_batch();
+    for (int64_t due = slot_after(device, interval_ms, kHour - 1); due < kHour + kHourMs;
+         due += 4 * int64_t{interval_ms}) {
+      add(b, "prober-1", one(device, due, Verdict::kAnswered, 77, interval_ms));
+    }
+    commit(b);
+  }
+  chunk_all();
+  EXPECT_EQ(compact_all(kHour + 2 * kHourMs).hours, 1U);
+  device = 10;
+  for (const auto& [interval_ms, periods] : expected) {
+    ++device;
+    EXPECT_EQ(
+        stored("ping_rollup_minutes", "hour_ms", device, "default", kHour, periods),
+        rolled_up(read(device), "default", kHour, kHourMs / static_cast<int64_t>(periods), periods))
+        << interval_ms;
+  }
 }
 
 // The SQL decoder against the C++ one.
