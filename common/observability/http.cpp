@@ -38,6 +38,7 @@ HealthServer::HealthServer(const Health& health, const Metrics& metrics)
     response.status = waiting.empty() ? 200 : 503;
     std::string body = waiting.empty() ? "ready\n" : "";
     for (const auto& line : waiting) body += "waiting for " + line + "\n";
+    for (const auto& line : health.impaired()) body += "impaired: " + line + "\n";
     response.set_content(body, "text/plain");
   });
   server_->Get("/metrics", [&metrics](const httplib::Request&, httplib::Response& response) {

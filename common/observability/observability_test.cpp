@@ -72,6 +72,11 @@ TEST(HealthServer, TellsAliveReadyAndMetrics) {
   EXPECT_EQ(get(path, "/readyz").body, "waiting for postgres: connection refused\n");
   health.clear_waiting("postgres");
   EXPECT_EQ(get(path, "/readyz").body, "ready\n");
+  health.set_impaired("csv", "disk full");
+  EXPECT_EQ(get(path, "/readyz").status, 200);
+  EXPECT_EQ(get(path, "/readyz").body, "ready\nimpaired: csv: disk full\n");
+  health.clear_impaired("csv");
+  EXPECT_EQ(get(path, "/readyz").body, "ready\n");
   EXPECT_THAT(get(path, "/metrics").body, HasSubstr("gema_recorder_rows_total 7\n"));
   EXPECT_EQ(get(path, "/nowhere").status, 404);
   const MonoTime now = runtime::read_clock().mono;

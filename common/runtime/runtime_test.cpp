@@ -2,7 +2,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <condition_variable>
 #include <csignal>
+#include <memory>
+#include <mutex>
 #include <thread>
 
 #include "common/runtime/clock.h"
@@ -130,6 +133,33 @@ TEST(Worker, RefusesAtItsBoundCountingTheRunningJob) {
   EXPECT_TRUE(worker.try_submit(2));
   EXPECT_FALSE(worker.try_submit(3));
   gate.unlock();
+}
+
+TEST(Worker, AnAbandonedJobHoldsNobodyUp) {
+  struct Gate {
+    std::mutex mutex;
+    std::condition_variable left;
+    bool open = false;
+    bool done = false;
+  };
+  const auto gate = std::make_shared<Gate>();
+  {
+    Worker<int, int> worker("hangs", 1, [gate](int x) {
+      std::unique_lock lock(gate->mutex);
+      gate->left.wait(lock, [&] { return gate->open; });
+      gate->done = true;
+      gate->left.notify_all();
+      return x;
+    });
+    EXPECT_TRUE(worker.try_submit(1));
+    worker.abandon();
+  }
+  // We are here although the job still waits; what it uses is still there.
+  std::unique_lock lock(gate->mutex);
+  gate->open = true;
+  gate->left.notify_all();
+  // The job may not have begun when it was abandoned; then it never does.
+  gate->left.wait_for(lock, std::chrono::milliseconds(100), [&] { return gate->done; });
 }
 
 TEST(Clock, MonotonicTimeDoesNotGoBack) {

@@ -10,6 +10,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -26,84 +27,107 @@ class Worker {
   // `work` runs on the worker's thread and must not throw: it turns failures into a Done.
   // `queue_max` bounds the jobs waiting or running; at the bound try_submit refuses.
   Worker(std::string name, size_t queue_max, std::function<Done(Job)> work)
-      : queue_max_(queue_max),
-        work_(std::move(work)),
-        event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    GEMA_ASSERT(event_ >= 0);
-    thread_ = std::thread([this, name = std::move(name)] { run(name); });
+      : shared_(std::make_shared<Shared>(queue_max, std::move(work))) {
+    GEMA_ASSERT(shared_->event >= 0);
+    thread_ = std::thread([shared = shared_, name = std::move(name)] { shared->run(name); });
   }
 
   // Lets the job in hand finish; jobs still waiting are dropped.
   ~Worker() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    wake_.notify_one();
-    thread_.join();
-    ::close(event_);
+    stop();
+    if (thread_.joinable()) thread_.join();
   }
 
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
+  // For a job that may hang for good (a directory that does not answer): the thread is left to
+  // itself, and ends with its job or the process. Requires: `work` owns what it uses. Nothing is
+  // submitted afterwards.
+  void abandon() {
+    stop();
+    if (thread_.joinable()) thread_.detach();
+  }
+
   // False when the queue is full; the job is then untouched by the worker.
   bool try_submit(Job job) {
     {
-      const std::lock_guard lock(mutex_);
-      if (jobs_.size() + running_ >= queue_max_) return false;
-      jobs_.push_back(std::move(job));
+      const std::lock_guard lock(shared_->mutex);
+      if (shared_->queued() >= shared_->queue_max) return false;
+      shared_->jobs.push_back(std::move(job));
     }
-    wake_.notify_one();
+    shared_->wake.notify_one();
     return true;
   }
 
   // Results since the last call, in order. Clears fd().
   std::vector<Done> take_done() {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(shared_->mutex);
     uint64_t value = 0;
-    if (::read(event_, &value, sizeof value) < 0) value = 0;  // nothing was pending
-    return std::exchange(done_, {});
+    if (::read(shared_->event, &value, sizeof value) < 0) value = 0;  // nothing was pending
+    return std::exchange(shared_->done, {});
   }
 
   // Readable while results wait.
-  int fd() const { return event_; }
+  int fd() const { return shared_->event; }
 
   // Jobs waiting or running.
   size_t queued() const {
-    const std::lock_guard lock(mutex_);
-    return jobs_.size() + running_;
+    const std::lock_guard lock(shared_->mutex);
+    return shared_->queued();
   }
 
  private:
-  void run(const std::string& name) {
-    prctl(PR_SET_NAME, name.c_str());
-    std::unique_lock lock(mutex_);
-    while (true) {
-      wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-      if (stopping_) return;
-      Job job = std::move(jobs_.front());
-      jobs_.pop_front();
-      running_ = 1;
-      lock.unlock();
-      Done done = work_(std::move(job));
-      lock.lock();
-      running_ = 0;
-      done_.push_back(std::move(done));
-      const uint64_t one = 1;
-      GEMA_ASSERT(::write(event_, &one, sizeof one) == static_cast<ssize_t>(sizeof one));
+  // What the thread uses: it lives as long as either side.
+  struct Shared {
+    Shared(size_t most, std::function<Done(Job)> what)
+        : queue_max(most), work(std::move(what)), event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+    ~Shared() { ::close(event); }
+    Shared(const Shared&) = delete;
+    Shared& operator=(const Shared&) = delete;
+
+    // Requires: the mutex is held.
+    size_t queued() const { return jobs.size() + running; }
+
+    void run(const std::string& name) {
+      prctl(PR_SET_NAME, name.c_str());
+      std::unique_lock lock(mutex);
+      while (true) {
+        wake.wait(lock, [this] { return stopping || !jobs.empty(); });
+        if (stopping) return;
+        Job job = std::move(jobs.front());
+        jobs.pop_front();
+        running = 1;
+        lock.unlock();
+        Done result = work(std::move(job));
+        lock.lock();
+        running = 0;
+        done.push_back(std::move(result));
+        const uint64_t one = 1;
+        GEMA_ASSERT(::write(event, &one, sizeof one) == static_cast<ssize_t>(sizeof one));
+      }
     }
+
+    const size_t queue_max;
+    const std::function<Done(Job)> work;
+    const int event;
+    std::mutex mutex;
+    std::condition_variable wake;
+    std::deque<Job> jobs;    // at most queue_max with the running one; more are refused
+    std::vector<Done> done;  // at most queue_max between two take_done(), as jobs are
+    size_t running = 0;
+    bool stopping = false;
+  };
+
+  void stop() {
+    {
+      const std::lock_guard lock(shared_->mutex);
+      shared_->stopping = true;
+    }
+    shared_->wake.notify_one();
   }
 
-  const size_t queue_max_;
-  const std::function<Done(Job)> work_;
-  const int event_;
-  mutable std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Job> jobs_;    // at most queue_max_ with the running one; more are refused
-  std::vector<Done> done_;  // at most queue_max_ between two take_done(), as jobs are
-  size_t running_ = 0;
-  bool stopping_ = false;
+  const std::shared_ptr<Shared> shared_;
   std::thread thread_;
 };
 
