@@ -510,6 +510,22 @@ Result<Reader::Latest> Reader::latest(int64_t since_ms) {
   });
 }
 
+Result<void> Reader::each_device(
+    int64_t from_ms, int64_t to_ms,
+    const std::function<void(DeviceId, const std::vector<Row>&)>& each) {
+  return connection_.snapshot([&](Transaction& tx) {
+    Scan scan(tx, from_ms, to_ms, std::nullopt);
+    Results merged;
+    scan.run([&](DeviceId device, const DeviceResults& results) {
+      merged.rows.clear();
+      merged.echoes.clear();
+      merged.details.clear();
+      merge(results, scan.names(), from_ms, to_ms, merged);
+      if (!merged.rows.empty()) each(device, merged.rows);
+    });
+  });
+}
+
 Result<std::vector<AddressChangeRow>> Reader::address_changes(DeviceId device, size_t limit) {
   return connection_.snapshot([&](Transaction& tx) {
     std::vector<AddressChangeRow> out;

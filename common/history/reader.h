@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -160,6 +161,12 @@ class Reader {
     Results names_and_echoes;  // its rows are empty; names, echoes, details of the rows above
   };
   Result<Latest> latest(int64_t since_ms);
+
+  // Calls `each` once for every device that has results with from_ms <= due_ms < to_ms, in no
+  // stated order: its rows by rising due_ms, then location; indices into other columns mean
+  // nothing. `each` must leave the connection alone.
+  Result<void> each_device(int64_t from_ms, int64_t to_ms,
+                           const std::function<void(DeviceId, const std::vector<Row>&)>& each);
 
   // The newest `limit` address changes of a device, newest first.
   Result<std::vector<AddressChangeRow>> address_changes(DeviceId device, size_t limit = 100);
