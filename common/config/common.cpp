@@ -26,6 +26,10 @@ std::filesystem::path Common::keys_dir() const {
   return bus_keys_dir.empty() ? data_dir / "keys" : std::filesystem::path(bus_keys_dir);
 }
 
+std::filesystem::path Common::csv_dir() const {
+  return data_dir / csv_output_dir;  // an absolute one stands for itself
+}
+
 std::string Common::postgres_host_or_socket() const {
   return postgres_host.empty() ? std::filesystem::absolute(run_dir()).string() : postgres_host;
 }
@@ -35,6 +39,11 @@ std::vector<Spec> Common::describe(Common& c) {
   general.text(
       "timezone", c.timezone,
       "Time zone of local times in CSV files, API rows and messages; empty: the system's.");
+
+  Spec csv("csv");
+  csv.text("output_dir", c.csv_output_dir,
+           "Directory of the daily CSV files of results; a relative one lies in DIR.");
+  csv.alias("CSV_OUTPUT_DIR", "output_dir");
 
   Spec bus("bus");
   bus.text("ingress", c.bus_ingress,
@@ -73,14 +82,14 @@ std::vector<Spec> Common::describe(Common& c) {
   log.choice("level", c.log_level, {"debug", "info", "warn", "error"}, "Least level written.");
   log.alias("LOG_LEVEL", "level");
 
-  return {std::move(general),  std::move(detection), std::move(bus),
-          std::move(postgres), std::move(redis),     std::move(log)};
+  return {std::move(general),  std::move(csv),   std::move(detection), std::move(bus),
+          std::move(postgres), std::move(redis), std::move(log)};
 }
 
 const std::vector<std::string>& all_sections() {
   static const std::vector<std::string> names = {
-      "general", "detection", "bus",    "postgres", "redis",           "log",
-      "broker",  "inventory", "prober", "recorder", "timeout-tracker", "gateway"};
+      "general", "csv",       "detection", "bus",      "postgres",        "redis",  "log",
+      "broker",  "inventory", "prober",    "recorder", "timeout-tracker", "gateway"};
   return names;
 }
 

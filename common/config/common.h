@@ -15,6 +15,9 @@ struct Common {
   std::filesystem::path data_dir = "var";  // --data-dir; everything Gema keeps lives below it
   std::string timezone;                    // "" = the system's
 
+  // csv: what the recorder writes to and the gateway names
+  std::string csv_output_dir = "ping_results";
+
   // bus: empty endpoints mean ipc below data_dir/run
   std::string bus_ingress;
   std::string bus_inner;
@@ -45,6 +48,7 @@ struct Common {
   std::string inner_endpoint() const;
   std::string edge_endpoint() const;
   std::filesystem::path keys_dir() const;
+  std::filesystem::path csv_dir() const;
   std::string postgres_host_or_socket() const;  // what libpq calls "host"
 
   // One Spec per common section, bound to the fields of `common`.

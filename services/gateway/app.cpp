@@ -6,6 +6,7 @@
 
 #include <future>
 
+#include "common/codec/csv_codec.h"
 #include "common/observability/log.h"
 #include "common/postgres/from_config.h"
 #include "common/runtime/clock.h"
@@ -17,6 +18,9 @@ namespace gema::gateway {
 namespace {
 
 constexpr Duration kMetricsEvery = 1s;
+constexpr const char* kRecorder = "recorder";
+// The recorder says after 3 s that a file takes longer.
+constexpr Duration kRebuildPatience = 6s;
 
 postgres::Options postgres_options(const config::Common& common, std::chrono::seconds timeout) {
   postgres::Options out = postgres::options_from(common, "gema-gateway");
@@ -86,9 +90,11 @@ Result<void> App::start() {
 }
 
 ApiDependencies App::dependencies(Auth auth) {
+  MultiPingSettings settings = config_.multi_ping;
+  settings.csv_output_directory = environment_.common.csv_output_dir;
   return {
       .auth = std::move(auth),
-      .settings = config_.multi_ping,
+      .settings = settings,
       .events = &events_,
       .index = {"text/html; charset=utf-8", page::index_html()},
       .script = {"text/javascript; charset=utf-8", page::app_js()},
@@ -115,6 +121,17 @@ ApiDependencies App::dependencies(Auth auth) {
                      Duration deadline) { return ping(prober, order, deadline); },
       .change_probing =
           [this](bool pause, const ProbingChange& change) { return change_probing(pause, change); },
+      .rebuild_csv = [this](const std::string& day) -> Result<CsvRebuilt> {
+        const auto reply = call(kRecorder, "csv.rebuild", encode_csv_rebuild(day),
+                                std::max<Duration>(config_.call_timeout, kRebuildPatience));
+        if (!reply) return reply.error();
+        return decode_csv_rebuilt(*reply);
+      },
+      .csv_files = [this]() -> Result<std::vector<CsvFile>> {
+        const auto reply = call(kRecorder, "csv.files", "", config_.call_timeout);
+        if (!reply) return reply.error();
+        return decode_csv_files(*reply);
+      },
       .all_metrics = [this] { return collect_metrics(environment_.common.run_dir()); },
       .observe = [this](const std::string& route, int status,
                         Duration took) { count(route, status, took); }};
@@ -154,6 +171,13 @@ Result<Probing> App::change_probing(bool pause, const ProbingChange& change) {
 Result<PingReport> App::ping(const std::string& prober, const PingOrder& order, Duration deadline) {
   return wait_for_call<PingReport>(deadline, [=, this](auto done, Now now) {
     feed_->ping(prober, order, deadline, std::move(done), now);
+  });
+}
+
+Result<std::string> App::call(const std::string& process, const std::string& method,
+                              const std::string& body, Duration deadline) {
+  return wait_for_call<std::string>(deadline, [=, this](auto done, Now now) {
+    feed_->call(process, method, body, deadline, std::move(done), now);
   });
 }
 

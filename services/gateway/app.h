@@ -39,6 +39,9 @@ class App {
   template <class T>
   Result<T> wait_for_call(Duration deadline,
                           const std::function<void(std::function<void(Result<T>)>, Now)>& call);
+  // On a request's thread: makes a call on the loop's and waits for its answer.
+  Result<std::string> call(const std::string& process, const std::string& method,
+                           const std::string& body, Duration deadline);
   ApiDependencies dependencies(Auth auth);
   void count(const std::string& route, int status, Duration took);
   void update_metrics(Now now);

@@ -68,9 +68,6 @@ void Config::describe(config::Spec& spec, Config& config) {
   spec.integer("device_check_interval_s", shown.device_check_interval_s, 1, 86'400,
                "Shown by /api/ping/service/status.");
   spec.alias("DEVICE_CHECK_INTERVAL", "device_check_interval_s");
-  spec.text("csv_output_directory", shown.csv_output_directory,
-            "Shown by /api/ping/service/status and the timeout routes.");
-  spec.alias("CSV_OUTPUT_DIR", "csv_output_directory");
 }
 
 }  // namespace gema::gateway

@@ -5,8 +5,12 @@
 #include <algorithm>
 
 #include "common/bus/topics.h"
+#include "common/codec/csv_codec.h"
+#include "common/codec/device_codec.h"
+#include "common/observability/log.h"
 #include "common/postgres/from_config.h"
 #include "common/runtime/clock.h"
+#include "common/runtime/local_time.h"
 
 namespace gema::recorder {
 namespace {
@@ -23,13 +27,18 @@ uint64_t random_seed() {
 }  // namespace
 
 App::App(Config config, const runtime::Environment& environment)
-    : config_(config), environment_(environment) {}
+    : config_(std::move(config)),
+      environment_(environment),
+      catalogue_(environment.state_dir() / "catalogue", [this](Catalogue catalogue) {
+        csv_->on_catalogue(std::make_shared<const Catalogue>(std::move(catalogue)));
+      }) {}
 
 App::~App() = default;
 
 Result<void> App::start() {
   if (sodium_init() < 0) return Error{Errc::kPermanent, "libsodium cannot be initialised"};
   const config::Common& common = environment_.common;
+  if (auto zone = runtime::use_timezone(common.timezone); !zone) return zone.error();
   const postgres::Options postgres =
       postgres::options_from(common, "gema-" + environment_.instance);
   // A schema that we do not know, or a refused login, is said at once. A database that is away, or
@@ -48,7 +57,17 @@ Result<void> App::start() {
   heartbeat_ = std::make_unique<bus::Heartbeat>(*bus_, kName, now, [this](v1::Heartbeat& beat) {
     beat.set_ready(environment_.health.ready());
     for (const std::string& what : environment_.health.waiting_for()) beat.add_waiting_for(what);
+    for (const std::string& what : environment_.health.impaired()) beat.add_waiting_for(what);
+    to_proto(catalogue_.version(), *beat.mutable_catalogue());
   });
+  csv_ = std::make_unique<CsvWriter>(
+      CsvWriterOptions{.desk = {.dir = common.csv_dir(),
+                                .postgres = postgres,
+                                .policy = config_.csv_policy(),
+                                .local_offset = [] { return runtime::local_offset(); }}},
+      now);
+  csv_metrics_ = std::make_unique<CsvMetrics>(environment_.metrics);
+  environment_.loop.add_fd(csv_->fd());
   const Duration retention = config_.raw_retention_days * 24h;
   auto add = [&](const char* name, std::unique_ptr<Sorter> sorter) {
     LaneOptions options{.stream = name,
@@ -60,7 +79,9 @@ Result<void> App::start() {
                         .metrics = std::make_unique<LaneMetrics>(environment_.metrics, name)});
     environment_.loop.add_fd(streams_.back().lane->fd());
   };
-  add("ping", make_ping_sorter(retention));
+  add("ping", make_ping_sorter(retention, [this](const PingResults& results, Now at) {
+        csv_->on_results(results, at);
+      }));
   add("transitions", make_transition_sorter());
   chunker_ = std::make_unique<Chunker>(
       ChunkerOptions{
@@ -78,15 +99,41 @@ Result<void> App::start() {
   compactor_metrics_ = std::make_unique<CompactorMetrics>(environment_.metrics);
   environment_.loop.add_fd(compactor_->fd());
   environment_.loop.add_fd(bus_->fd());
+  caller_ = std::make_unique<bus::Caller>(*bus_, environment_.instance);
+  server_ = std::make_unique<bus::CallServer>(*bus_, environment_.instance);
+  answer_calls();
+  catalogue_.subscribe(*bus_);
+  catalogue_.load();
   say_what_we_wait_for();
   return {};
+}
+
+void App::answer_calls() {
+  server_->handle("csv.rebuild", [this](const std::string& body, const bus::Responder& responder) {
+    auto day = decode_csv_rebuild(body);
+    if (!day) return responder.fail(day.error());
+    csv_->rebuild(
+        *day,
+        [responder](const CsvRebuilt& rebuilt) { responder.reply(encode_csv_rebuilt(rebuilt)); },
+        now_);
+  });
+  server_->handle("csv.files", [this](const std::string&, const bus::Responder& responder) {
+    csv_->list([responder](const Result<std::vector<CsvFile>>& files) {
+      if (!files) return responder.fail(files.error());
+      responder.reply(encode_csv_files(*files));
+    });
+  });
 }
 
 bool App::drain(Now now) {
   for (int i = 0; i < kDrainMax; ++i) {
     if (!bus_->receive(topic_, payload_)) return true;
+    if (caller_->on_message(topic_, payload_, now) || server_->on_message(topic_, payload_, now) ||
+        catalogue_.on_message(topic_, payload_)) {
+      continue;
+    }
     const auto parsed = bus::parse_topic(topic_);
-    if (!parsed) continue;  // call/recorder/: the client's own echo
+    if (!parsed) continue;
     for (Stream& stream : streams_) {
       if (parsed->stream == stream.name) stream.lane->on_message(topic_, payload_, now);
     }
@@ -108,17 +155,23 @@ void App::turn_stream(Stream& stream, Now now, MonoTime& wakeup) {
 }
 
 std::optional<MonoTime> App::turn(Now now) {
+  now_ = now;
   const bool drained = drain(now);
+  catalogue_.tick(*caller_, now);
   MonoTime wakeup = now.mono + 1s;
   for (Stream& stream : streams_) turn_stream(stream, now, wakeup);
-  wakeup = std::min(
-      {wakeup, chunker_->turn(now), compactor_->turn(now), bus_->tick(now), heartbeat_->tick(now)});
+  wakeup = std::min({wakeup, chunker_->turn(now), compactor_->turn(now), csv_->turn(now),
+                     bus_->tick(now), heartbeat_->tick(now)});
+  for (const auto& other : {caller_->tick(now), server_->tick(now)}) {
+    wakeup = std::min(wakeup, other.value_or(wakeup));
+  }
   say_what_we_wait_for();
   if (now.mono >= next_metrics_) {
     next_metrics_ = now.mono + 1s;
     for (Stream& stream : streams_) stream.metrics->update(*stream.lane, now);
     chunker_metrics_->update(*chunker_);
     compactor_metrics_->update(*compactor_);
+    csv_metrics_->update(*csv_, now);
   }
   return drained ? wakeup : now.mono;
 }
@@ -132,6 +185,11 @@ void App::say_what_we_wait_for() {
     environment_.health.clear_waiting("postgres");
   } else {
     environment_.health.set_waiting("postgres", why);
+  }
+  if (const std::string problem = csv_->problem(now_); problem.empty()) {
+    environment_.health.clear_impaired("csv");
+  } else {
+    environment_.health.set_impaired("csv", problem);
   }
   if (bus_->connected()) {
     environment_.health.clear_waiting("bus");
@@ -153,6 +211,7 @@ void App::stop() {
   }
   environment_.loop.remove_fd(chunker_->fd());
   environment_.loop.remove_fd(compactor_->fd());
+  environment_.loop.remove_fd(csv_->fd());
   environment_.loop.remove_fd(bus_->fd());
 }
 

@@ -3,8 +3,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <string>
 
 #include "common/config/spec.h"
+#include "services/recorder/core/csv_book.h"
 
 namespace gema::recorder {
 
@@ -23,6 +25,15 @@ struct Config {
   // How long rollups are kept; those of minutes at least as long as single results.
   uint32_t minute_rollups_days = 0;
   uint32_t hour_rollups_days = 1827;
+
+  // The daily CSV files of the multi-ping system.
+  std::string csv_rows = "devices";  // "results", "off"
+  std::string csv_columns = "all";   // "short"
+  int64_t csv_max_records = -1;      // -1: all devices, or the newest 1,000 results; 0: all
+  uint32_t csv_keep_days = 30;
+  std::chrono::seconds csv_write_every{5};
+
+  CsvPolicy csv_policy() const;
 
   static void describe(config::Spec& spec, Config& config);
 };

@@ -336,4 +336,31 @@ std::string service_status_body(const View& view, const MultiPingSettings& setti
   return json.take();
 }
 
+std::string csv_rebuild_body(uint64_t device_count) {
+  Json json;
+  json.object()
+      .boolean("success", true)
+      .text("message", "CSV rebuild initiated successfully from cached database state")
+      .number("device_count", device_count)
+      .text("note", "Duplicate ping prevention active")
+      .end_object();
+  return json.take();
+}
+
+std::string csv_files_body(const std::vector<CsvFile>& files, const UtcOffset& offset) {
+  Json json(files.size() * 200 + 100);
+  json.object().boolean("success", true).key("data").array();
+  for (const CsvFile& file : files) {
+    json.object()
+        .text("filename", file.name)
+        .text("date", file.date.empty() ? "Unknown" : file.date)
+        .number("size_bytes", file.size_bytes)
+        .number("device_count", file.rows)
+        .text("last_modified", local_iso(unix_us(file.modified_at), offset))
+        .end_object();
+  }
+  json.end_array().number("count", files.size()).end_object();
+  return json.take();
+}
+
 }  // namespace gema::gateway

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "common/domain/csv_files.h"
 #include "common/domain/multi_ping.h"
 #include "services/gateway/core/json.h"
 #include "services/gateway/core/live_view.h"
@@ -65,6 +66,9 @@ std::string timeout_devices_body(const View& view, int64_t min_consecutive,
 std::string timeout_critical_body(const View& view, int64_t threshold, const UtcOffset& offset);
 std::string service_status_body(const View& view, const MultiPingSettings& settings,
                                 const UtcOffset& offset);
+
+std::string csv_rebuild_body(uint64_t device_count);
+std::string csv_files_body(const std::vector<CsvFile>& files, const UtcOffset& offset);
 
 // Indices of the devices whose consecutive timeouts are at least `least`, most first.
 std::vector<size_t> timeout_devices(const View& view, int64_t least);

@@ -102,6 +102,8 @@ Api::Api(ApiDependencies dependencies)
   add("POST", "/api/ping/service/start", &Api::service_start);
   add("POST", "/api/ping/service/stop", &Api::service_stop);
   add("POST", "/api/ping/test/{ip}", &Api::test_ping);
+  add("POST", "/api/ping/csv/rebuild", &Api::csv_rebuild);
+  add("GET", "/api/ping/csv/files", &Api::csv_files);
 
   add("GET", "/api/v1/devices", &Api::list_devices);
   add("POST", "/api/v1/devices", &Api::create_device);
@@ -312,6 +314,38 @@ Response Api::service_status(const Request&) const {
     return fail(503, kNotThere);
   }
   return json(200, service_status_body(view, deps_.settings, deps_.local_offset()));
+}
+
+Response Api::csv_rebuild(const Request& request) const {
+  const std::string* day = request.query_value("date");
+  const auto rebuilt = deps_.rebuild_csv(day == nullptr ? "" : *day);
+  if (!rebuilt) {
+    return fail(503, kNotThere);
+  }
+  switch (rebuilt->outcome) {
+    case CsvRebuildOutcome::kDone:
+    case CsvRebuildOutcome::kStarted:
+      return json(200, csv_rebuild_body(rebuilt->device_count));
+    case CsvRebuildOutcome::kBusy:
+      return fail(409, "Ping cycle already in progress, please wait and try again");
+    case CsvRebuildOutcome::kNoDevices:
+      return fail(404, "No active devices found");
+    case CsvRebuildOutcome::kNotReady:
+      return fail(503, std::string(kNotThere) + ": " + rebuilt->error);
+    case CsvRebuildOutcome::kBadDay:
+      return fail(422, "date: must be a date as 2026-11-20, of a day whose file is kept");
+    case CsvRebuildOutcome::kFailed:
+      break;
+  }
+  return fail(500, rebuilt->error);
+}
+
+Response Api::csv_files(const Request&) const {
+  const auto files = deps_.csv_files();
+  if (!files) {
+    return fail(503, kNotThere);
+  }
+  return json(200, csv_files_body(*files, deps_.local_offset()));
 }
 
 // --- /api/v1 ------------------------------------------------------------------------------------

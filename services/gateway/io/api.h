@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/domain/csv_files.h"
 #include "common/http/message.h"
 #include "common/http/router.h"
 #include "services/gateway/core/live_view.h"
@@ -52,6 +53,9 @@ struct ApiDependencies {
   OnDemand::Ask ping;
   // "probing.pause" or "probing.resume" of inventory, by call.
   std::function<Result<Probing>(bool pause, const ProbingChange& change)> change_probing;
+  // "csv.rebuild" and "csv.files" of the recorder, by call. `day`: "" = today.
+  std::function<Result<CsvRebuilt>(const std::string& day)> rebuild_csv;
+  std::function<Result<std::vector<CsvFile>>()> csv_files;
   std::function<std::string()> all_metrics;
   // After each request: route pattern ("" = none), status, and how long it took to answer.
   std::function<void(const std::string& route, int status, Duration took)> observe;
@@ -96,6 +100,8 @@ class Api {
   http::Response timeout_devices(const http::Request&) const;
   http::Response timeout_critical(const http::Request&) const;
   http::Response service_status(const http::Request&) const;
+  http::Response csv_rebuild(const http::Request&) const;
+  http::Response csv_files(const http::Request&) const;
   http::Response list_devices(const http::Request&) const;
   http::Response get_device(const http::Request&) const;
   http::Response device_results(const http::Request&) const;

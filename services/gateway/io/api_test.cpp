@@ -132,6 +132,12 @@ struct ApiTest : ::testing::Test {
                                }
                                return probing;
                              },
+                         .rebuild_csv =
+                             [this](const std::string& day) {
+                               csv_day = day;
+                               return csv_rebuilt;
+                             },
+                         .csv_files = [this] { return csv_files; },
                          .all_metrics = [] { return std::string("gema_x 1\n"); },
                          .observe =
                              [this](const std::string& route, int status, Duration) {
@@ -233,6 +239,9 @@ struct ApiTest : ::testing::Test {
   Result<Probing> probing = Probing{.paused = true, .by = "admin", .since = at(1s).wall};
   std::optional<Error> ping_error;
   EchoOutcome ping_outcome = EchoOutcome::kReply;
+  std::string csv_day;
+  Result<CsvRebuilt> csv_rebuilt = CsvRebuilt{};
+  Result<std::vector<CsvFile>> csv_files = std::vector<CsvFile>();
   std::mutex mutex;
   std::set<std::string> observed;
 };
@@ -393,6 +402,52 @@ TEST_F(ApiTest, WithTrackingOffTheTimeoutRoutesSaySo) {
   const Answer critical = get("/api/ping/timeout/critical");
   EXPECT_EQ(critical.status, 503);
   EXPECT_EQ(critical.error(), "Timeout tracking is disabled");
+}
+
+// --- CSV files -----------------------------------------------------------------------------------
+
+TEST_F(ApiTest, ARebuildOfTheCsvFileAnswersAsTheSourceSystemDoes) {
+  start();
+  const auto outcome = [this](CsvRebuildOutcome which, const std::string& error = "") {
+    csv_rebuilt = CsvRebuilt{which, 7, error};
+    const Answer answer = send("POST", "/api/ping/csv/rebuild", "");
+    return std::to_string(answer.status) + " " +
+           (answer.status == 200 ? answer.body : answer.error());
+  };
+  const std::string done =
+      "200 {\"success\":true,"
+      "\"message\":\"CSV rebuild initiated successfully from cached database state\","
+      "\"device_count\":7,\"note\":\"Duplicate ping prevention active\"}";
+  EXPECT_EQ(outcome(CsvRebuildOutcome::kDone), done);
+  EXPECT_EQ(outcome(CsvRebuildOutcome::kStarted), done);
+  EXPECT_EQ(outcome(CsvRebuildOutcome::kBusy),
+            "409 Ping cycle already in progress, please wait and try again");
+  EXPECT_EQ(outcome(CsvRebuildOutcome::kNoDevices), "404 No active devices found");
+  EXPECT_EQ(outcome(CsvRebuildOutcome::kNotReady, "history cannot be read now"),
+            "503 Multi-ping service not available: history cannot be read now");
+  EXPECT_EQ(outcome(CsvRebuildOutcome::kFailed, "disk full"), "500 disk full");
+  csv_rebuilt = Error{Errc::kTimeout, "no answer"};
+  EXPECT_EQ(send("POST", "/api/ping/csv/rebuild", "").status, 503);
+  csv_rebuilt = CsvRebuilt{CsvRebuildOutcome::kBadDay, 7, "no"};
+  EXPECT_EQ(send("POST", "/api/ping/csv/rebuild?date=tomorrow", "").status, 422);
+  EXPECT_EQ(csv_day, "tomorrow");
+}
+
+TEST_F(ApiTest, TheCsvFilesAreListedWithLocalTimes) {
+  start();
+  csv_files = std::vector<CsvFile>{
+      {"ping_results_20250919.csv", "2025-09-19", 1234, 12, wall_from_ms(kEpochMs)},
+      {"ping_results_backup.csv", "", 5, 0, wall_from_ms(0)}};
+  EXPECT_EQ(get("/api/ping/csv/files").body,
+            "{\"success\":true,\"data\":[{\"filename\":\"ping_results_20250919.csv\","
+            "\"date\":\"2025-09-19\",\"size_bytes\":1234,\"device_count\":12,"
+            "\"last_modified\":\"2025-09-19T08:45:47.075000\"},"
+            "{\"filename\":\"ping_results_backup.csv\",\"date\":\"Unknown\",\"size_bytes\":5,"
+            "\"device_count\":0,\"last_modified\":\"1970-01-01T07:00:00\"}],\"count\":2}");
+  csv_files = Error{Errc::kTimeout, "no answer"};
+  const Answer away = get("/api/ping/csv/files");
+  EXPECT_EQ(away.status, 503);
+  EXPECT_EQ(away.error(), "Multi-ping service not available");
 }
 
 // --- the multi-ping system's routes -------------------------------------------------------------

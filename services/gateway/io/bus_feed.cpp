@@ -374,6 +374,11 @@ void BusFeed::ping(const std::string& prober, const PingOrder& order, Duration d
       now);
 }
 
+void BusFeed::call(const std::string& process, const std::string& method, std::string body,
+                   Duration deadline, bus::Caller::Done done, Now now) {
+  caller_.call(process, method, std::move(body), deadline, std::move(done), now);
+}
+
 void BusFeed::publish_events(Now now) {
   const auto recent = view_.with([](LiveView& view) { return view.take_recent_results(); });
   const auto transitions = view_.with([](LiveView& view) { return view.take_new_transitions(); });

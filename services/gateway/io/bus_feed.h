@@ -59,6 +59,9 @@ class BusFeed {
   using PingDone = std::function<void(Result<PingReport>)>;
   void ping(const std::string& prober, const PingOrder& order, Duration deadline, PingDone done,
             Now now);
+  // Any call of another process; `done` gets the reply's body.
+  void call(const std::string& process, const std::string& method, std::string body,
+            Duration deadline, bus::Caller::Done done, Now now);
 
   const BusFeedStats& stats() const { return stats_; }
   const bus::BusClient& client() const { return *client_; }

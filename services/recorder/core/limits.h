@@ -56,4 +56,30 @@ inline constexpr int64_t kBrokenRowsMax = 10'000;
 // readers see it as a whole, and recent minutes come from memory. Guess.
 inline constexpr auto kHotKeep = 10min;
 
+// --- CSV files (core/csv_book.h) ---
+
+// Devices whose newest result is kept in memory for today's file (about 100 bytes each). Results of
+// more are counted and not in the file until the next start.
+inline constexpr size_t kCsvDevicesMax = 1'000'000;
+// Writing a file is followed by this many times as long without: about 2% of a core at most.
+inline constexpr int kCsvIdleShare = 50;
+// Results that come late for a day gone by: so long others may come, too, before its file is made
+// anew. Guess; a commit takes a second at most.
+inline constexpr Duration kCsvSettle = 30s;
+// After a failure.
+inline constexpr Duration kCsvRetryAfter = 10s;
+// How often files past keeping are looked for; at midnight, too.
+inline constexpr Duration kCsvSweepEvery = 1h;
+// Rows of one window of history held while a file with a row per result is made.
+inline constexpr double kCsvWindowRows = 250'000;
+// Looking for the newest results of devices that are rarely measured ends after this long; their
+// rows come with their next results.
+inline constexpr Duration kCsvPatience = 60s;
+// Calls for the list of files that wait while a file is written; more are refused.
+inline constexpr size_t kCsvCallsMax = 16;
+// Files that one list names.
+inline constexpr size_t kCsvFilesMax = 4'000;
+// Rows kept at most with one row per result (MAX_CSV_RECORDS), unless all are.
+inline constexpr int64_t kCsvRecordsMax = 1'000'000;
+
 }  // namespace gema::recorder

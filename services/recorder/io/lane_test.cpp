@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <condition_variable>
 #include <cstdlib>
+#include <mutex>
 
 #include "common/base/random.h"
 #include "common/codec/ping_codec.h"
@@ -13,6 +15,7 @@
 #include "common/postgres/migrate.h"
 #include "common/stream/producer.h"
 #include "services/recorder/core/limits.h"
+#include "services/recorder/io/csv_writer.h"
 #include "tests/support/postgres_server.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait_until.h"
@@ -442,6 +445,82 @@ TEST_F(LaneTest, CommitsWhatWasGatheredAtACleanStop) {
     producer_->on_message(m.topic, m.payload, now_);
   }
   expect_all_recorded_once();
+}
+
+// --- with CSV files beside it --------------------------------------------------------------------
+
+// A lane whose results the CSV writer sees, as in the App; `run` does the writer's jobs.
+class LaneWithCsvTest : public LaneTest {
+ protected:
+  void start(std::function<CsvDone(CsvJob)> run) {
+    CsvWriterOptions options{
+        .desk = {.dir = dir_ / "nowhere" / "csv",
+                 .postgres = postgres_options(),
+                 .policy = {.write_every = 100ms},
+                 .local_offset = [] { return UtcOffset([](int64_t) { return 0; }); }}};
+    options.run = std::move(run);
+    csv_ = std::make_unique<CsvWriter>(std::move(options), now_);
+    Catalogue devices;
+    for (DeviceId id = 1; id <= kDevices; ++id) {
+      devices.devices.push_back({.id = id, .address = "192.0.2." + std::to_string(id)});
+    }
+    csv_->on_catalogue(std::make_shared<const Catalogue>(std::move(devices)));
+    lane_ = std::make_unique<Lane>(
+        lane_options(), make_ping_sorter(24h, [this](const PingResults& results, Now now) {
+          csv_->on_results(results, now);
+        }));
+    open_producer();
+  }
+  void record_everything() {
+    for (int i = 0; i < 50; ++i) {
+      measure();
+      turn({lane_.get()});
+      csv_->turn(now_);
+    }
+    EXPECT_TRUE(run_until({lane_.get()}, [&] {
+      csv_->turn(now_);
+      return acknowledged();
+    }));
+    expect_all_recorded_once();
+  }
+
+  std::unique_ptr<CsvWriter> csv_;
+  std::unique_ptr<Lane> lane_;
+};
+
+TEST_F(LaneWithCsvTest, RecordsWhileTheDirectoryCannotBeWrittenAndSaysSo) {
+  start(nullptr);
+  record_everything();
+  EXPECT_TRUE(run_until({lane_.get()}, [&] {
+    csv_->turn(now_);
+    return !csv_->problem(now_).empty();
+  }));
+  EXPECT_NE(csv_->problem(now_).find("nowhere"), std::string::npos) << csv_->problem(now_);
+  EXPECT_EQ(csv_->book().counts().writes, 0U);
+  EXPECT_EQ(lane_->waiting_for(), "");
+}
+
+TEST_F(LaneWithCsvTest, RecordsWhileTheDirectoryDoesNotAnswer) {
+  struct Gate {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool open = false;
+    bool entered = false;
+  };
+  const auto gate = std::make_shared<Gate>();
+  start([gate](const CsvJob&) {
+    std::unique_lock lock(gate->mutex);
+    gate->entered = true;
+    gate->changed.wait(lock, [&] { return gate->open; });
+    return CsvDone{};
+  });
+  record_everything();
+  {
+    const std::lock_guard lock(gate->mutex);
+    EXPECT_TRUE(gate->entered);
+    gate->open = true;
+  }
+  gate->changed.notify_all();
 }
 
 }  // namespace

@@ -21,7 +21,8 @@ RecordRow row_of(stream::Delivery&& delivery) {
 
 class PingSorter : public Sorter {
  public:
-  explicit PingSorter(Duration retention) : retention_(retention) {}
+  PingSorter(Duration retention, PingObserver observer)
+      : retention_(retention), observer_(std::move(observer)) {}
 
  private:
   void take_record(stream::Delivery&& delivery, Now now, Batch& batch) override {
@@ -51,6 +52,7 @@ class PingSorter : public Sorter {
     }
     counts_.results += scratch_.size();
     counts_.newest_ms = std::max(counts_.newest_ms, judgement.newest_ms);
+    if (observer_) observer_(scratch_, now);
     RecordRow row = row_of(std::move(delivery));
     row.results = static_cast<uint32_t>(scratch_.size());
     batch.records.push_back(std::move(row));
@@ -70,6 +72,7 @@ class PingSorter : public Sorter {
   }
 
   const Duration retention_;
+  const PingObserver observer_;
   PingResults scratch_;
 };
 
@@ -136,8 +139,8 @@ size_t Sorter::take(stream::Delivery&& delivery, Now now, Batch& batch) {
   return bytes;
 }
 
-std::unique_ptr<Sorter> make_ping_sorter(Duration retention) {
-  return std::make_unique<PingSorter>(retention);
+std::unique_ptr<Sorter> make_ping_sorter(Duration retention, PingObserver observer) {
+  return std::make_unique<PingSorter>(retention, std::move(observer));
 }
 
 std::unique_ptr<Sorter> make_transition_sorter() {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -49,8 +50,11 @@ class Sorter {
   uint64_t set_aside_ = 0;
 };
 
+// Sees what is taken to be recorded, before it is. May see it again.
+using PingObserver = std::function<void(const PingResults&, Now)>;
+
 // Stream ping. `retention`: results older than this are not kept.
-std::unique_ptr<Sorter> make_ping_sorter(Duration retention);
+std::unique_ptr<Sorter> make_ping_sorter(Duration retention, PingObserver observer = nullptr);
 // Stream transitions.
 std::unique_ptr<Sorter> make_transition_sorter();
 

@@ -1,0 +1,511 @@
+// The CSV files against a real directory and a real PostgreSQL.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <csignal>
+#include <fstream>
+#include <mutex>
+#include <sstream>
+#include <thread>
+
+#include "common/codec/ping_codec.h"
+#include "common/postgres/migrate.h"
+#include "services/recorder/core/limits.h"
+#include "services/recorder/io/csv_writer.h"
+#include "services/recorder/io/store.h"
+#include "tests/support/postgres_server.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/wait_until.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+// libpqxx 6.4 forgets one PGresult when a connection breaks under a statement: about 2 KB each
+// time.
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libpqxx-6.4";
+}
+#endif
+
+namespace gema::recorder {
+namespace {
+
+namespace fs = std::filesystem;
+using gema::testing::wait_until;
+
+const UtcOffset kJakarta = [](int64_t) { return 7 * 3'600; };
+constexpr int64_t kDayMs = 86'400'000;
+
+std::string text_of(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::vector<std::string> lines_of(const fs::path& path) {
+  std::istringstream text(text_of(path));
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(text, line);) {
+    EXPECT_EQ(line.back(), '\r') << line;
+    line.pop_back();
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+// --- the directory -----------------------------------------------------------------------------
+
+void replace(const fs::path& dir, const std::string& name, const std::string& text) {
+  auto file = CsvReplacement::begin(dir, name);
+  ASSERT_TRUE(file) << file.error().message;
+  ASSERT_TRUE(file->write(text));
+  ASSERT_TRUE(file->commit());
+}
+
+TEST(CsvFiles, WhoeverReadsSeesAWholeFileAtAnyTime) {
+  const gema::testing::TempDir dir;
+  const fs::path path = dir / "ping_results_20261120.csv";
+  const auto whole = [](char fill) { return std::string(300'000, fill) + "\r\n"; };
+  replace(dir.path(), path.filename(), whole('a'));
+  std::atomic<bool> stop = false;
+  std::atomic<int> reads = 0;
+  std::atomic<int> broken = 0;
+  std::thread reader([&] {
+    while (!stop) {
+      const std::string text = text_of(path);
+      ++reads;
+      if (text != whole('a') && text != whole('b')) ++broken;
+    }
+  });
+  for (int i = 0; i < 100 || reads < 20; ++i) {
+    replace(dir.path(), path.filename(), whole(i % 2 == 0 ? 'b' : 'a'));
+  }
+  stop = true;
+  reader.join();
+  EXPECT_EQ(broken, 0);
+}
+
+TEST(CsvFiles, AReplacementThatIsNotFinishedLeavesNothingAndTheOldFileAsItWas) {
+  const gema::testing::TempDir dir;
+  replace(dir.path(), "ping_results_20261120.csv", "old");
+  {
+    auto file = CsvReplacement::begin(dir.path(), "ping_results_20261120.csv");
+    ASSERT_TRUE(file);
+    ASSERT_TRUE(file->write("half"));
+  }
+  EXPECT_EQ(text_of(dir / "ping_results_20261120.csv"), "old");
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir.path()), fs::directory_iterator()), 1);
+}
+
+TEST(CsvFiles, APipeOrALinkInTheWayHoldsNobodyUpAndIsNotWrittenTo) {
+  const gema::testing::TempDir dir;
+  const fs::path next = dir / (".ping_results_20261120.csv." + std::to_string(::getpid()) + ".new");
+  ASSERT_EQ(::mkfifo(next.c_str(), 0600), 0);
+  ASSERT_EQ(::mkfifo((dir / "ping_results_20261120.csv").c_str(), 0600), 0);
+  replace(dir.path(), "ping_results_20261120.csv", "new");
+  EXPECT_EQ(text_of(dir / "ping_results_20261120.csv"), "new");
+  std::ofstream(dir / "precious") << "mine";
+  fs::create_symlink(dir / "precious", next);
+  replace(dir.path(), "ping_results_20261120.csv", "newer");
+  EXPECT_EQ(text_of(dir / "precious"), "mine");
+  EXPECT_EQ(text_of(dir / "ping_results_20261120.csv"), "newer");
+}
+
+TEST(CsvFiles, ADirectoryThatCannotBeIsOneSentence) {
+  const gema::testing::TempDir dir;
+  std::ofstream(dir / "file") << "x";
+  auto in_file = CsvReplacement::begin(dir / "file", "ping_results_20261120.csv");
+  ASSERT_FALSE(in_file);
+  EXPECT_EQ(in_file.error().code, Errc::kPermanent);
+  EXPECT_NE(in_file.error().message.find("Not a directory"), std::string::npos);
+  EXPECT_FALSE(CsvReplacement::begin(dir / "no/where", "ping_results_20261120.csv"));
+  ASSERT_TRUE(fs::create_directory(dir / "ping_results_20261120.csv"));
+  auto onto = CsvReplacement::begin(dir.path(), "ping_results_20261120.csv");
+  ASSERT_TRUE(onto);
+  EXPECT_FALSE(onto->commit());
+}
+
+TEST(CsvFiles, AWriteThatFailsInMidFileIsToldAndLeavesTheOldFile) {
+  const gema::testing::TempDir dir;
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit small = before;
+  small.rlim_cur = 64 * 1024;
+  std::signal(SIGXFSZ, SIG_IGN);
+  replace(dir.path(), "ping_results_20261120.csv", "old");
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  Result<void> written;
+  {
+    auto file = CsvReplacement::begin(dir.path(), "ping_results_20261120.csv");
+    ASSERT_TRUE(file);
+    written = file->write(std::string(1 << 20, 'x'));
+  }
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  ASSERT_FALSE(written);
+  EXPECT_NE(written.error().message.find("File too large"), std::string::npos);
+  EXPECT_EQ(text_of(dir / "ping_results_20261120.csv"), "old");
+}
+
+TEST(CsvFiles, TheListHasTheNewestDayFirstAndCountsRows) {
+  const gema::testing::TempDir dir;
+  CsvFiles files(dir.path());
+  EXPECT_TRUE(files.list()->empty());
+  replace(dir.path(), "ping_results_20261119.csv", "h\r\n1\r\n\"2\r\n\"\r\n");
+  replace(dir.path(), "ping_results_20261120.csv", "h\r\n");
+  replace(dir.path(), "ping_results_backup.csv", "");
+  replace(dir.path(), "timeout_tracking.csv", "h\r\n");
+  ASSERT_EQ(::mkfifo((dir / "ping_results_20261118.csv").c_str(), 0600), 0);
+  auto list = files.list();
+  ASSERT_TRUE(list);
+  ASSERT_EQ(list->size(), 3U);
+  EXPECT_EQ((*list)[0].name, "ping_results_20261120.csv");
+  EXPECT_EQ((*list)[0].rows, 0U);
+  EXPECT_EQ((*list)[1].date, "2026-11-19");
+  EXPECT_EQ((*list)[1].rows, 2U);
+  EXPECT_EQ((*list)[1].size_bytes, 13U);
+  EXPECT_GT(unix_ms((*list)[1].modified_at), 1'700'000'000'000);
+  EXPECT_EQ((*list)[2].date, "");
+  // Counted once, and again only when it changed.
+  replace(dir.path(), "ping_results_20261119.csv", "h\r\n1\r\n");
+  EXPECT_EQ((*files.list())[1].rows, 1U);
+  EXPECT_TRUE(CsvFiles(dir / "nowhere").list()->empty());
+}
+
+TEST(CsvFiles, OldOnesAreRemovedAndNothingElse) {
+  const gema::testing::TempDir dir;
+  for (const char* name : {"ping_results_20261020.csv", "ping_results_20261021.csv",
+                           "ping_results_20261120.csv", "ping_results_20201020.csv.gz",
+                           "report_20201020.csv", ".ping_results_20261120.csv.77.new"}) {
+    std::ofstream(dir / name) << "x";
+  }
+  CsvFiles files(dir.path());
+  auto swept = files.sweep(*parse_day("2026-11-20"), 30);
+  ASSERT_TRUE(swept);
+  EXPECT_EQ(*swept, 2U);
+  EXPECT_FALSE(fs::exists(dir / "ping_results_20261020.csv"));
+  EXPECT_FALSE(fs::exists(dir / ".ping_results_20261120.csv.77.new"));
+  EXPECT_TRUE(fs::exists(dir / "ping_results_20261021.csv"));
+  EXPECT_TRUE(fs::exists(dir / "ping_results_20201020.csv.gz"));
+  EXPECT_TRUE(fs::exists(dir / "report_20201020.csv"));
+}
+
+// --- with history ------------------------------------------------------------------------------
+
+gema::testing::PostgresServer& server() {
+  static gema::testing::PostgresServer instance;
+  return instance;
+}
+
+postgres::Options options() {
+  postgres::Options o{.conninfo = server().conninfo()};
+  o.statement_timeout = std::chrono::milliseconds(10'000);
+  return o;
+}
+
+class CsvHistoryTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!server().running()) server().restart();
+    auto connection = std::move(*postgres::Connection::open(options()));
+    ASSERT_TRUE(connection->transact([](postgres::Transaction& tx) {
+      tx.exec("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+    }));
+    ASSERT_TRUE(postgres::migrate(*connection));
+    store_ = std::make_unique<Store>(options());
+    known_ = *store_->load("ping");
+    for (DeviceId id = 1; id <= 3; ++id) {
+      Device device{.id = id, .address = "192.0.2." + std::to_string(id)};
+      device.interval_ms = 5'000;
+      catalogue_.devices.push_back(device);
+    }
+  }
+
+  // One result of each device, recorded.
+  void record(int64_t due_ms, const std::vector<DeviceId>& devices, Verdict verdict,
+              uint32_t rtt_us = 1'000) {
+    Batch batch{.stream = "ping",
+                .token = ++token_,
+                .before = known_.positions,
+                .after = known_.positions,
+                .tokens = known_.tokens};
+    for (const DeviceId device : devices) {
+      PingResults r;
+      r.location = "default";
+      r.device = {device};
+      r.interval_ms = {5'000};
+      r.due_ms = {due_ms};
+      r.verdict = {verdict};
+      r.reason = {verdict == Verdict::kAnswered ? Reason::kNone
+                  : verdict == Verdict::kFailed ? Reason::kTimeout
+                                                : Reason::kPaused};
+      const bool reply = verdict == Verdict::kAnswered;
+      r.echo_outcome = {reply ? EchoOutcome::kReply : EchoOutcome::kTimeout};
+      r.echo_rtt_us = {reply ? rtt_us : 0};
+      r.echo_begin = {0, 1};
+      const stream::PositionKey key{"prober-1", 1, partition_of(device)};
+      const stream::Position* before = batch.after.find(key);
+      stream::Position position = before == nullptr ? stream::Position{.order = 1} : *before;
+      position.highest = ++position.cumulative;
+      batch.after.set(key, position);
+      RecordRow row{.key = {"prober-1", 1, partition_of(device), position.cumulative},
+                    .produced_at_us = due_ms * 1'000,
+                    .results = 1};
+      encode_ping(r, row.payload);
+      batch.records.push_back(row);
+    }
+    auto done = store_->commit(batch);
+    ASSERT_TRUE(done) << done.error().message;
+    known_.positions = batch.after;
+    known_.tokens = done->tokens;
+  }
+
+  CsvDeskOptions desk_options(CsvPolicy policy = {}) {
+    return {.dir = dir_ / "csv", .postgres = options(), .policy = policy, .local_offset = [] {
+              return kJakarta;
+            }};
+  }
+  CsvJob job(int64_t day_of_ms, bool from_history = true) {
+    return {.kind = CsvJob::Kind::kWrite,
+            .day = local_day(day_of_ms, kJakarta),
+            .from_history = from_history,
+            .catalogue = std::make_shared<const Catalogue>(catalogue_)};
+  }
+  fs::path file(int64_t day_of_ms) {
+    return dir_ / "csv" / csv_file_name(local_day(day_of_ms, kJakarta));
+  }
+  // Noon in Jakarta of a day that lies wholly in the past.
+  static constexpr int64_t kNoonMs = 1'763'614'800'000;  // 2025-11-20T05:00:00Z
+
+  gema::testing::TempDir dir_;
+  std::unique_ptr<Store> store_;
+  Loaded known_;
+  int64_t token_ = 0;
+  Catalogue catalogue_;
+};
+
+TEST_F(CsvHistoryTest, ADaysFileHasTheLastMeasuredResultOfEachDeviceOfThatDay) {
+  const int64_t midnight = kNoonMs + 12 * 3'600'000;
+  record(kNoonMs - 11 * 3'600'000, {3}, Verdict::kFailed);  // long before the others
+  record(midnight - 10'000, {1, 2}, Verdict::kAnswered, 12'500);
+  record(midnight - 5'000, {1}, Verdict::kFailed);
+  record(midnight - 1'000, {2}, Verdict::kNotMeasured);
+  record(midnight + 5'000, {1, 2, 3}, Verdict::kAnswered);
+  CsvDesk desk(desk_options());
+  const CsvDone done = desk.run(job(kNoonMs));
+  ASSERT_FALSE(done.error) << done.error->message;
+  EXPECT_EQ(done.rows, 3U);
+  EXPECT_EQ(lines_of(file(kNoonMs)),
+            (std::vector<std::string>{
+                "timestamp,device_id,ip_address,hostname,ping_success,response_time_ms,"
+                "error_message,merk,os,kondisi,id_lokasi",
+                "2025-11-20T23:59:55,1,192.0.2.1,192.0.2.1,False,,No response (timeout),,,,",
+                "2025-11-20T23:59:50,2,192.0.2.2,192.0.2.2,True,12.5,,,,,",
+                "2025-11-20T01:00:00,3,192.0.2.3,192.0.2.3,False,,No response (timeout),,,,"}));
+  struct stat about {};
+  ASSERT_EQ(::stat(file(kNoonMs).c_str(), &about), 0);
+  EXPECT_EQ(about.st_mode & 0777U, 0644U);
+}
+
+TEST_F(CsvHistoryTest, WhatMemoryHasIsInTheFileWhereItIsNewer) {
+  record(kNoonMs, {1, 2}, Verdict::kFailed);
+  CsvDesk desk(desk_options());
+  CsvJob both = job(kNoonMs);
+  both.rows = {{1, {kNoonMs - 5'000, Verdict::kAnswered, Reason::kNone, 1'000}},
+               {2, {kNoonMs + 5'000, Verdict::kAnswered, Reason::kNone, 2'000}}};
+  const CsvDone done = desk.run(both);
+  ASSERT_FALSE(done.error) << done.error->message;
+  EXPECT_EQ(done.loaded.size(), 2U) << "for memory: what history had";
+  const auto lines = lines_of(file(kNoonMs));
+  ASSERT_EQ(lines.size(), 3U);
+  EXPECT_NE(lines[1].find("T12:00:00,1,192.0.2.1,192.0.2.1,False"), std::string::npos);
+  EXPECT_NE(lines[2].find("T12:00:05,2,192.0.2.2,192.0.2.2,True,2.0"), std::string::npos);
+}
+
+TEST_F(CsvHistoryTest, WithARowPerResultTheNewestOrAllAreThereInTheOrderOfTime) {
+  for (int i = 0; i < 20; ++i) {
+    record(kNoonMs + i * 1'800'000, {1, 2},
+           i % 2 == 0 ? Verdict::kAnswered : Verdict::kNotMeasured);
+  }
+  {
+    CsvDesk desk(
+        desk_options({.rows = CsvRows::kResults, .columns = CsvColumns::kShort, .max_records = 3}));
+    ASSERT_EQ(desk.run(job(kNoonMs)).rows, 3U);
+    const auto lines = lines_of(file(kNoonMs));
+    ASSERT_EQ(lines.size(), 4U);
+    EXPECT_EQ(lines[1], "2025-11-20T21:00:00,1,192.0.2.1,192.0.2.1,True,1.0,");
+    EXPECT_EQ(lines[2], "2025-11-20T21:30:00,1,192.0.2.1,192.0.2.1,,,Not measured: paused");
+    EXPECT_EQ(lines[3], "2025-11-20T21:30:00,2,192.0.2.2,192.0.2.2,,,Not measured: paused");
+  }
+  CsvDesk desk(desk_options({.rows = CsvRows::kResults, .max_records = 0}));
+  ASSERT_EQ(desk.run(job(kNoonMs)).rows, 40U);
+  const auto lines = lines_of(file(kNoonMs));
+  ASSERT_EQ(lines.size(), 41U);
+  EXPECT_EQ(lines[1].substr(0, 21), "2025-11-20T12:00:00,1");
+  EXPECT_EQ(lines[40].substr(0, 21), "2025-11-20T21:30:00,2");
+}
+
+TEST_F(CsvHistoryTest, AFileOfAPastDayIsNeverReplacedByNothing) {
+  replace(dir_.path(), "x", "");
+  ASSERT_TRUE(fs::create_directory(dir_ / "csv"));
+  for (const CsvPolicy policy : {CsvPolicy{}, CsvPolicy{.rows = CsvRows::kResults}}) {
+    std::ofstream(file(kNoonMs)) << "old";
+    CsvDesk desk(desk_options(policy));
+    CsvJob empty = job(kNoonMs);
+    ASSERT_FALSE(desk.run(empty).error);
+    EXPECT_EQ(text_of(file(kNoonMs)), "old");
+    fs::remove(file(kNoonMs));
+    empty.even_if_empty = false;
+    ASSERT_FALSE(desk.run(empty).error);
+    EXPECT_FALSE(fs::exists(file(kNoonMs)));
+    empty.even_if_empty = true;
+    ASSERT_FALSE(desk.run(empty).error);
+    EXPECT_EQ(lines_of(file(kNoonMs)).size(), 1U);
+  }
+}
+
+TEST_F(CsvHistoryTest, WithoutPostgresTheFileStaysAndHistorysErrorIsTold) {
+  record(kNoonMs, {1}, Verdict::kAnswered);
+  CsvDesk desk(desk_options());
+  ASSERT_FALSE(desk.run(job(kNoonMs)).error);
+  server().kill9();
+  CsvDone done = desk.run(job(kNoonMs));
+  ASSERT_TRUE(done.error);
+  EXPECT_NE(done.error->code, Errc::kPermanent);
+  EXPECT_EQ(lines_of(file(kNoonMs)).size(), 2U);
+  server().restart();
+  done = desk.run(job(kNoonMs));
+  EXPECT_FALSE(done.error) << done.error->message;
+}
+
+// --- the writer --------------------------------------------------------------------------------
+
+class CsvWriterTest : public CsvHistoryTest {
+ protected:
+  void start(CsvPolicy policy = {}) {
+    CsvWriterOptions o{.desk = desk_options(policy)};
+    o.run = run_;
+    writer_ = std::make_unique<CsvWriter>(std::move(o), now_);
+  }
+  void turn() {
+    now_.mono += 100ms;
+    now_.wall += 100ms;
+    writer_->turn(now_);
+  }
+  bool until(const std::function<bool()>& condition) {
+    return wait_until(
+        [&] {
+          turn();
+          return condition();
+        },
+        std::chrono::seconds(20));
+  }
+  void know_devices() { writer_->on_catalogue(std::make_shared<const Catalogue>(catalogue_)); }
+  CsvRebuilt rebuild(const std::string& day = "") {
+    std::optional<CsvRebuilt> answer;
+    writer_->rebuild(
+        day, [&](CsvRebuilt rebuilt) { answer = std::move(rebuilt); }, now_);
+    EXPECT_TRUE(until([&] { return answer.has_value(); }));
+    return answer.value_or(CsvRebuilt{});
+  }
+
+  Now now_{MonoTime{} + 1'000s, wall_from_ms(kNoonMs)};
+  std::function<CsvDone(CsvJob)> run_;
+  std::unique_ptr<CsvWriter> writer_;
+};
+
+TEST_F(CsvWriterTest, AfterARestartTheFileIsRightAgainWhateverItWas) {
+  record(kNoonMs - 60'000, {1, 2}, Verdict::kAnswered);
+  ASSERT_TRUE(fs::create_directory(dir_ / "csv"));
+  std::ofstream(file(kNoonMs)) << "spoiled by hand";
+  start();
+  know_devices();
+  EXPECT_TRUE(until([&] { return text_of(file(kNoonMs)).size() > 100; }));
+  EXPECT_EQ(lines_of(file(kNoonMs)).size(), 3U);
+  EXPECT_EQ(writer_->problem(now_), "");
+}
+
+TEST_F(CsvWriterTest, ARebuildAnswersWhatBecameOfIt) {
+  start();
+  EXPECT_EQ(rebuild().outcome, CsvRebuildOutcome::kNotReady) << "no catalogue";
+  const Catalogue devices = std::exchange(catalogue_, {});
+  know_devices();
+  EXPECT_EQ(rebuild().outcome, CsvRebuildOutcome::kNoDevices);
+  catalogue_ = devices;
+  know_devices();
+  record(kNoonMs - 60'000, {1, 2}, Verdict::kAnswered);
+  EXPECT_EQ(rebuild(), (CsvRebuilt{CsvRebuildOutcome::kDone, 3, ""}));
+  EXPECT_EQ(lines_of(file(kNoonMs)).size(), 3U);
+  fs::remove(file(kNoonMs));
+  EXPECT_EQ(rebuild("2025-11-20").outcome, CsvRebuildOutcome::kDone);
+  EXPECT_TRUE(fs::exists(file(kNoonMs)));
+  for (const char* day : {"2025-11-21", "2025-10-20", "today"}) {
+    EXPECT_EQ(rebuild(day).outcome, CsvRebuildOutcome::kBadDay) << day;
+  }
+  fs::remove_all(dir_ / "csv");
+  std::ofstream(dir_ / "csv") << "in the way";
+  const CsvRebuilt failed = rebuild();
+  EXPECT_EQ(failed.outcome, CsvRebuildOutcome::kFailed);
+  EXPECT_NE(failed.error.find("Not a directory"), std::string::npos);
+  EXPECT_EQ(writer_->problem(now_), failed.error);
+  fs::remove(dir_ / "csv");
+  EXPECT_EQ(rebuild().outcome, CsvRebuildOutcome::kDone);
+  EXPECT_EQ(writer_->problem(now_), "");
+  server().kill9();
+  EXPECT_EQ(rebuild().outcome, CsvRebuildOutcome::kNotReady);
+  server().restart();
+}
+
+TEST_F(CsvWriterTest, OneThatSwitchedTheFilesOffGetsNone) {
+  start({.rows = CsvRows::kOff});
+  know_devices();
+  EXPECT_EQ(rebuild().outcome, CsvRebuildOutcome::kNotReady);
+  EXPECT_FALSE(fs::exists(dir_ / "csv"));
+}
+
+TEST_F(CsvWriterTest, ADirectoryThatNeverAnswersHoldsNothingUpAndIsSaid) {
+  struct Gate {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool open = false;
+    std::atomic<int> waiting = 0;
+  };
+  const auto gate = std::make_shared<Gate>();
+  run_ = [gate](const CsvJob&) {
+    std::unique_lock lock(gate->mutex);
+    ++gate->waiting;
+    gate->changed.wait(lock, [&] { return gate->open; });
+    return CsvDone{};
+  };
+  start();
+  know_devices();
+  ASSERT_TRUE(until([&] { return gate->waiting == 1; }));
+  EXPECT_EQ(writer_->problem(now_), "");
+  now_.mono += 200s;
+  EXPECT_NE(writer_->problem(now_), "");
+  int listed = 0;
+  for (size_t i = 0; i < kCsvCallsMax; ++i) writer_->list([&](const auto&) { ++listed; });
+  std::optional<Errc> refused;
+  writer_->list([&](const auto& files) { refused = files.error().code; });
+  EXPECT_EQ(refused, Errc::kUnavailable);
+  EXPECT_EQ(listed, 0);
+  std::optional<CsvRebuilt> first;
+  writer_->rebuild(
+      "", [&](CsvRebuilt rebuilt) { first = std::move(rebuilt); }, now_);
+  std::optional<CsvRebuilt> second;
+  writer_->rebuild(
+      "", [&](CsvRebuilt rebuilt) { second = std::move(rebuilt); }, now_);
+  EXPECT_EQ(second->outcome, CsvRebuildOutcome::kBusy);
+  EXPECT_TRUE(until([&] { return first.has_value(); }));
+  EXPECT_EQ(first->outcome, CsvRebuildOutcome::kStarted);
+  writer_.reset();  // returns, although the directory still has not answered
+  EXPECT_EQ(gate->waiting, 1);
+  const std::lock_guard lock(gate->mutex);
+  gate->open = true;
+  gate->changed.notify_all();
+}
+
+}  // namespace
+}  // namespace gema::recorder
