@@ -514,7 +514,7 @@ Result<void> Reader::each_device(
     int64_t from_ms, int64_t to_ms,
     const std::function<void(DeviceId, const std::vector<Row>&)>& each) {
   return connection_.snapshot([&](Transaction& tx) {
-    Scan scan(tx, from_ms, to_ms, std::nullopt);
+    Scan scan(tx, from_ms, to_ms, std::nullopt, broken_);
     Results merged;
     scan.run([&](DeviceId device, const DeviceResults& results) {
       merged.rows.clear();

@@ -46,7 +46,7 @@ class Worker {
   // submitted afterwards.
   void abandon() {
     stop();
-    if (thread_.joinable()) thread_.detach();
+    if (thread_.joinable()) thread_.detach();  // lint: allow(banned-call) that is its purpose
   }
 
   // False when the queue is full; the job is then untouched by the worker.
