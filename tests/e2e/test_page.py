@@ -76,3 +76,24 @@ def test_it_shows_what_is_silent_and_goes_on_live(stack, browser, lab):
     severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"
               and "401" not in entry["message"]]
     assert severe == []
+
+
+def test_probing_is_paused_and_resumed_by_its_button(stack, browser):
+    token = (stack.data / "admin.token").read_text(encoding="utf-8").strip()
+    log_in(browser, stack, token)
+    button = browser.find_element(By.ID, "pause")
+    wait_for("the button", button.is_displayed, 20)
+    assert not browser.find_element(By.ID, "paused").is_displayed()
+    button.click()
+    browser.find_element(By.ID, "pause-by").send_keys(HOSTILE)
+    browser.find_element(By.ID, "pause-reason").send_keys("new switch")
+    browser.find_element(By.CSS_SELECTOR, "#pause-form button").click()
+    said = wait_for("the banner", lambda: text(browser, "paused"), 10)
+    assert said.startswith(f"Probing is paused by {HOSTILE} since ") and said.endswith(": new switch")
+    assert browser.title == "Gema", "a name is no code"
+    assert stack.json("/api/v1/probing")["probing"]["by"] == HOSTILE
+    assert text(browser, "pause") == "Resume probing"
+    button.click()
+    wait_for("resumed", lambda: text(browser, "pause") == "Pause probing", 10)
+    assert not browser.find_element(By.ID, "paused").is_displayed()
+    assert stack.json("/api/v1/probing")["probing"]["paused"] is False

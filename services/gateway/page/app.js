@@ -33,6 +33,7 @@ function showLogin(error) {
   by("login").hidden = false;
   by("view").hidden = true;
   by("logout").hidden = true;
+  by("pause").hidden = true;
   by("login-error").textContent = error || "";
   by("token").focus();
 }
@@ -166,6 +167,43 @@ function showCounts(counts) {
   }
   by("notice").hidden = counts.tracker_loaded;
   set(by("notice"), "The timeout-tracker has not answered yet: statuses and timeouts are not known.");
+  showProbing(counts.probing);
+}
+
+// --- pause --------------------------------------------------------------------------------------
+
+let paused = false;
+
+// null: inventory has not said yet.
+function showProbing(probing) {
+  by("pause").hidden = !probing;
+  paused = Boolean(probing && probing.paused);
+  set(by("pause"), paused ? "Resume probing" : "Pause probing");
+  by("paused").hidden = !paused;
+  if (paused) {
+    by("pause-form").hidden = true;
+    set(by("paused"), `Probing is paused by ${probing.by} since ${moment(probing.since)}` +
+                      (probing.reason ? `: ${probing.reason}` : ""));
+  }
+}
+
+async function changeProbing(pausing, body) {
+  set(by("pause-error"), "");
+  try {
+    const answer = await fetch(`/api/v1/probing/${pausing ? "pause" : "resume"}`, {
+      method: "POST",
+      headers: { Authorization: `Bearer ${sessionStorage.getItem(TOKEN)}`,
+                 "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+      cache: "no-store",
+      credentials: "omit",
+    });
+    const said = await answer.json();
+    if (!answer.ok) throw new Error(said.error);
+    showProbing(said.probing);
+  } catch (error) {
+    set(by("pause-error"), error.message || "the gateway is away");
+  }
 }
 
 const resultRows = new Map();  // device id -> { row, seen }
@@ -292,6 +330,21 @@ by("login-form").addEventListener("submit", (event) => {
   logIn();
 });
 by("logout").addEventListener("click", () => logOut());
+by("pause").addEventListener("click", () => {
+  if (paused) {
+    changeProbing(false, {});
+  } else {
+    by("pause-form").hidden = !by("pause-form").hidden;
+    by("pause-by").focus();
+  }
+});
+by("pause-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const body = {};
+  if (by("pause-by").value.trim()) body.by = by("pause-by").value.trim();
+  if (by("pause-reason").value.trim()) body.reason = by("pause-reason").value.trim();
+  changeProbing(true, body);
+});
 takeTokenFromAddress();
 if (sessionStorage.getItem(TOKEN)) {
   logIn();
