@@ -1,6 +1,8 @@
 #include "common/codec/device_codec.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -10,6 +12,18 @@
 
 namespace gema {
 namespace {
+
+// The same bytes for the same message, always: a map's order would otherwise change from one time
+// to the next, and a snapshot published again would not complete the one before.
+std::string serialise(const google::protobuf::MessageLite& message) {
+  std::string out;
+  google::protobuf::io::StringOutputStream stream(&out);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return out;
+}
 
 Error bad(std::string_view what, std::string_view rule) {
   return Error{Errc::kBadInput, fmt::format("{}: {}", what, rule)};
@@ -131,7 +145,7 @@ Version from_proto(const v1::Version& message) {
 std::string encode_device(const Device& device) {
   v1::Device message;
   to_proto(device, message);
-  return message.SerializeAsString();
+  return serialise(message);
 }
 
 Result<Device> decode_device(std::string_view bytes) {
@@ -146,7 +160,7 @@ std::string encode_catalogue(const Catalogue& catalogue) {
   message.set_next_device_id(catalogue.next_device_id);
   message.mutable_devices()->Reserve(static_cast<int>(catalogue.devices.size()));
   for (const Device& device : catalogue.devices) to_proto(device, *message.add_devices());
-  return message.SerializeAsString();
+  return serialise(message);
 }
 
 Result<Catalogue> decode_catalogue(std::string_view bytes) {
@@ -185,7 +199,7 @@ std::string encode_assignment(const Assignment& assignment) {
     if (device.echo_spacing_ms != kEchoSpacingMs) out->set_echo_spacing_ms(device.echo_spacing_ms);
     if (device.proof.any()) to_proto(device.proof, *out->mutable_proof());
   }
-  return message.SerializeAsString();
+  return serialise(message);
 }
 
 Result<Assignment> decode_assignment(std::string_view bytes) {
@@ -222,7 +236,7 @@ std::string encode_device_change(const DeviceChange& change) {
   to_proto(change.device, *message.mutable_device());
   for (const std::string& field : change.fields) message.add_fields(field);
   message.set_actor(change.actor);
-  return message.SerializeAsString();
+  return serialise(message);
 }
 
 Result<DeviceChange> decode_device_change(std::string_view bytes) {
@@ -236,7 +250,7 @@ Result<DeviceChange> decode_device_change(std::string_view bytes) {
 std::string encode_device_change_reply(const Device& device) {
   v1::DeviceChangeReply message;
   to_proto(device, *message.mutable_device());
-  return message.SerializeAsString();
+  return serialise(message);
 }
 
 Result<Device> decode_device_change_reply(std::string_view bytes) {
@@ -248,7 +262,7 @@ Result<Device> decode_device_change_reply(std::string_view bytes) {
 std::string encode_assignment_request(std::string_view prober) {
   v1::AssignmentRequest message;
   message.set_prober(std::string(prober));
-  return message.SerializeAsString();
+  return serialise(message);
 }
 
 Result<std::string> decode_assignment_request(std::string_view bytes) {

@@ -64,6 +64,13 @@ TEST(DeviceCodec, GivesBackCataloguesAssignmentsAndChanges) {
   EXPECT_EQ(change->actor, "Siti");
 }
 
+TEST(DeviceCodec, GivesEqualDevicesEqualBytesHoweverManyTags) {
+  Device device;
+  for (int i = 0; i < 50; ++i) device.tags["tag " + std::to_string(i)] = "x";
+  const std::string bytes = encode_device(device);
+  for (int i = 0; i < 20; ++i) ASSERT_EQ(encode_device(device), bytes);
+}
+
 TEST(DeviceCodec, RefusesListsThatBreakTheirRules) {
   Catalogue twice{.version = {1, 1}, .devices = {full_device(2), full_device(2)}};
   EXPECT_FALSE(decode_catalogue(encode_catalogue(twice)));

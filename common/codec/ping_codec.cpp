@@ -114,6 +114,7 @@ Result<void> read_results(const v1::PingBatch& batch, size_t n, PingResults& res
     results.device[i] = device;
     results.interval_ms[i] = intervals[i];
     results.due_ms[i] = batch.first_due_ms() + batch.due_offset_ms(at);
+    if (!is_due(results.due_ms[i])) return bad("due_offset_ms out of range");
     results.verdict[i] = static_cast<Verdict>(verdicts[i]);
     results.reason[i] = static_cast<Reason>(reasons[i]);
   }

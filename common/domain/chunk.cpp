@@ -147,7 +147,9 @@ bool append_slot(std::span<const int32_t> codes, PingResults& out, Verdict& verd
   }
   for (const int32_t code : codes) {
     if (code == kNoEcho) break;
-    if (code < 0 && !is_echo_outcome(static_cast<uint32_t>(-code))) return false;
+    if (code < 0 && (code < -kEchoOutcomeMax || !is_echo_outcome(static_cast<uint32_t>(-code)))) {
+      return false;
+    }
     out.echo_outcome.push_back(code >= 0 ? EchoOutcome::kReply : static_cast<EchoOutcome>(-code));
     out.echo_rtt_us.push_back(code >= 0 ? static_cast<uint32_t>(code) : 0);
   }
@@ -171,10 +173,11 @@ size_t read_extra(std::span<const int32_t> extra, size_t at, uint32_t result_ind
       extra.size() - at - 4 < static_cast<size_t>(answered)) {
     return 0;
   }
+  const auto rtts = extra.subspan(at + 4, static_cast<size_t>(answered));
+  if (std::any_of(rtts.begin(), rtts.end(), [](int32_t rtt) { return rtt < 0; })) return 0;
   verdict = static_cast<Verdict>(verdict_number);
   reason = static_cast<Reason>(reason_number);
   if (sent > 0) {
-    const auto rtts = extra.subspan(at + 4, static_cast<size_t>(answered));
     out.burst.push_back({result_index, static_cast<uint32_t>(sent), {rtts.begin(), rtts.end()}});
   }
   return at + 4 + static_cast<size_t>(answered);

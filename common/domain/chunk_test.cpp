@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "common/base/random.h"
@@ -308,11 +309,18 @@ TEST(Chunk, RefusesArraysThatBreakTheRules) {
   PingResults out;
   const std::vector<int32_t> good{1, 2, 3};
   const std::vector<std::vector<int32_t>> bad_samples{{-50}, {1, 2, -300}, {-11}};
+  const std::vector<int32_t> lowest{1, std::numeric_limits<int32_t>::min()};
+  EXPECT_FALSE(append_chunk({.step_ms = 1000, .echoes = 2, .samples = lowest}, out));
   for (const auto& samples : bad_samples) {
     EXPECT_FALSE(append_chunk({.step_ms = 1000, .samples = samples}, out));
   }
-  const std::vector<std::vector<int32_t>> bad_extra{
-      {0}, {0, 0, 4, 9}, {9, 0, 0, 0}, {0, 3 << 8, 0, 0}, {0, 0, -1, 0}, {1, 0, 0, 0, 0, 0, 0, 0}};
+  const std::vector<std::vector<int32_t>> bad_extra{{0},
+                                                    {0, 0, 4, 9},
+                                                    {9, 0, 0, 0},
+                                                    {0, 3 << 8, 0, 0},
+                                                    {0, 0, -1, 0},
+                                                    {1, 0, 0, 0, 0, 0, 0, 0},
+                                                    {0, 0, 4, 1, -5}};
   for (const auto& extra : bad_extra) {
     EXPECT_FALSE(append_chunk({.step_ms = 1000, .samples = good, .extra = extra}, out));
   }

@@ -30,7 +30,7 @@ BUILD = ROOT / "build/release"
 RESULTS = BUILD / "test-results"
 KINDS = ["unit", "sim", "integration", "e2e"]
 # Where the Python tests of each kind are.
-PYTEST = {"unit": ["tools/tests", "tests/deploy"], "integration": ["tests/lab"], "e2e": ["tests/e2e"]}
+PYTEST = {"unit": ["tools/tests", "tests/deploy"], "integration": ["tests/lab", "tests/fuzz"], "e2e": ["tests/e2e"]}
 
 
 def say(text):

@@ -1,0 +1,45 @@
+// Fuzz targets: what reads bytes that anybody may have sent. A target takes any bytes, and ends the
+// process when something does not hold that should. libFuzzer drives them (main.cpp, preset
+// `fuzz`); fuzz_corpus_test gives them the kept corpus in every build.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <span>
+#include <string_view>
+
+namespace gema::fuzz {
+
+using Bytes = std::span<const uint8_t>;
+
+struct Target {
+  const char* name;
+  void (*run)(Bytes);
+};
+
+std::span<const Target> targets();
+
+inline std::string_view text_of(Bytes bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// The first byte, which chooses among variants of a target, and the rest.
+inline uint8_t take_byte(Bytes& bytes) {
+  if (bytes.empty()) return 0;
+  const uint8_t first = bytes.front();
+  bytes = bytes.subspan(1);
+  return first;
+}
+
+}  // namespace gema::fuzz
+
+// Holds in every build, unlike assert().
+#define FUZZ_CHECK(condition)                                                             \
+  do {                                                                                    \
+    if (!(condition)) {                                                                   \
+      std::fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition); \
+      std::abort();                                                                       \
+    }                                                                                     \
+  } while (false)
