@@ -361,7 +361,7 @@ void CompactStore::finish(Transaction& tx, const Hour& hour, WallTime now) {
     marks += fmt::format("{}{}", p == 0 ? "" : ",", hour.marks[p]);
   }
   tx.exec(
-      "UPDATE ping_hours h SET compacted = m.mark, compacted_ms = $4"
+      "UPDATE ping_hours h SET compacted = m.mark, compacted_ms = $4, dirty_ms = $4"
       " FROM unnest($2::smallint[], $3::bigint[]) AS m (partition, mark)"
       " WHERE h.hour_ms = $1 AND h.partition = m.partition",
       hour.hour_ms, partitions + "}", marks + "}", unix_ms(now));

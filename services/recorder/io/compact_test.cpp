@@ -344,6 +344,25 @@ TEST_F(CompactTest, MergesWhatComesLateOfOneDeviceOnly) {
             rolled_up(read(7), "default", kHour, 60'000, 60));
 }
 
+TEST_F(CompactTest, TakesWhatIsTransposedWhileItsHourIsBeingCompacted) {
+  constexpr DeviceId kDevices = kCompactDevicesMax + 50;  // more than one transaction takes
+  Batch b = empty_batch();
+  for (DeviceId d = 1; d <= kDevices; ++d) add(b, "prober-1", one(d, kIn, Verdict::kAnswered));
+  commit(b);
+  chunk_all();
+  const int64_t now = kHour + 2 * kHourMs;
+  EXPECT_EQ(compactor_->step(wall_from_ms(now))->hours, 0U);  // the first devices
+  record("prober-1", one(1, kIn + 60'000, Verdict::kAnswered));
+  record("prober-1", one(kDevices, kIn + 60'000, Verdict::kAnswered));
+  chunk_all(now);
+  EXPECT_EQ(compact_all(now).hours, 1U);
+  EXPECT_EQ(housekeep(now + kHourMs).chunk_leaves_dropped, 0U);
+  EXPECT_EQ(compact_all(now + kHourMs).late_hours, 1U);
+  EXPECT_EQ(housekeep(now + 2 * kHourMs).chunk_leaves_dropped, 1U);
+  EXPECT_EQ(read(1).rows.size(), 2U);
+  EXPECT_EQ(read(kDevices).rows.size(), 2U);
+}
+
 TEST_F(CompactTest, DoesNotWaitForeverForAnHourThatIsBeingCaughtUpWith) {
   record("prober-1", one(7, kIn, Verdict::kAnswered));
   chunk_all(kHour + 10 * kHourMs);
