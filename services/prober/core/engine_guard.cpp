@@ -45,7 +45,8 @@ bool Engine::start_probe(const ProbeRequest& request, bool canary, MonoTime now)
   c.missed = probe;
   c.due_ms = clock_.slot_ms(now);
   c.timeout_ms = std::clamp(request.timeout_ms, kTimeoutMsMin, kTimeoutMsMax);
-  c.spacing_ms = static_cast<uint16_t>(std::min(request.spacing_ms, kEchoSpacingMsMax));
+  c.spacing_ms =
+      static_cast<uint16_t>(std::clamp(request.spacing_ms, kEchoSpacingMsMin, kEchoSpacingMsMax));
   c.echo_count = request.count;
   if (c.echo_count > 1) c.train_block = allocate_block(c.echo_count);
   send_next(index, now);

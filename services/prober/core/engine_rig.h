@@ -175,6 +175,7 @@ class Rig {
     }
   }
   void give_proofs() {
+    take_proofs();
     std::vector<ProofDone> done;
     for (auto at = proofs_.begin(); at != proofs_.end();) {
       if (at->second.first > now_) {

@@ -621,13 +621,25 @@ TEST(Engine, EverySlotEndsExactlyOnceUnderRandomTroubles) {
       assigned[id] = target(id, 200 + static_cast<uint32_t>(random.below(2000)),
                             1 + static_cast<uint32_t>(random.below(3000)), echoes,
                             static_cast<uint8_t>(1 + random.below(echoes)));
+      assigned[id].echo_spacing_ms = 1 + static_cast<uint32_t>(random.below(50));
+      assigned[id].has_proof = random.chance(300);
     }
     assign();
+    const Address canaries[] = {address(0xff0001), address(0xff0002), address(0xff0003)};
+    rig.engine.set_canaries(canaries);
+    bool silence = false;  // of everything
+    uint64_t probes = 0, drops = 0;
+    rig.prove = [&](DeviceId) -> std::pair<Duration, std::vector<ProofResult>> {
+      const auto outcome = static_cast<ProofOutcome>(random.below(kProofOutcomeMax + 1));
+      return {std::chrono::milliseconds(random.below(4000)),
+              {{.kind = random.chance(500) ? ProofKind::kWeb : ProofKind::kTcp,
+                .outcome = random.chance(300) ? ProofOutcome::kAlive : outcome}}};
+    };
     const int64_t start = rig.engine.scheduled_until_ms();
     rig.network = [&](DeviceId, const Send&, int64_t) -> Rig::Fate {
       if (random.chance(20)) return {.status = SendStatus::kBusy};
-      if (random.chance(20)) return {.status = SendStatus::kRefused};
-      if (random.chance(200)) return lost();
+      if (random.chance(20)) return {.status = SendStatus::kRefused, .error = 1};
+      if (silence || random.chance(200)) return lost();
       return {.answer_after = std::chrono::microseconds(random.below(2'500'000)),
               .outcome = static_cast<EchoOutcome>(random.chance(50) ? 2 + random.below(2) : 0)};
     };
@@ -641,9 +653,32 @@ TEST(Engine, EverySlotEndsExactlyOnceUnderRandomTroubles) {
         if (random.chance(500)) assign();
         if (random.chance(500)) rig.engine.set_address(id, assigned[id].address);
       }
+      if (random.chance(100)) silence = !silence;
+      if (random.chance(100)) rig.engine.pause(random.chance(500) ? "ani" : "budi");
+      if (random.chance(200)) rig.engine.resume();
+      if (random.chance(100)) rig.engine.on_socket_drops(drops += random.below(100));
+      if (random.chance(300)) {
+        probes += rig.engine.probe({.id = static_cast<uint64_t>(step),
+                                    .address = address(200),
+                                    .count = static_cast<uint8_t>(1 + random.below(100)),
+                                    .timeout_ms = static_cast<uint32_t>(random.below(3000)),
+                                    .spacing_ms = static_cast<uint32_t>(random.below(30))},
+                                   rig.now())
+                      ? 1
+                      : 0;
+      }
+      if (!rig.delivered.empty() && random.chance(300)) {  // once more, or long after its check
+        Answer again = rig.delivered[random.below(rig.delivered.size())];
+        again.at = rig.now();
+        rig.engine.on_answers({{again}}, rig.now());
+        rig.turn();  // what it set off is sent
+      }
     }
     rig.network = [](auto...) { return Rig::Fate{}; };
-    rig.run(10s);
+    rig.engine.resume();
+    rig.run(15s);
+    EXPECT_EQ(rig.probes.size(), probes);
+    EXPECT_EQ(rig.engine.suspicion(), Suspicion::kNone);
     for (const auto& [id, t] : assigned) {
       const auto& all = rig.results[id];
       ASSERT_FALSE(all.empty());
