@@ -1,6 +1,7 @@
 #include "services/prober/app.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -37,6 +38,12 @@ SuspectLimits suspect_limits(const App::Config& config) {
   return {.lag = config.suspect_lag,
           .send_errors_percent = config.suspect_send_errors_percent,
           .socket_drops_percent = config.suspect_socket_drops_percent};
+}
+
+// Reading an assignment takes several times what is kept of it, in pieces too small for the
+// allocator to return by itself.
+void give_back_memory() {
+  malloc_trim(0);
 }
 
 uint32_t difference(uint64_t total, uint32_t& reported) {
@@ -107,12 +114,8 @@ Result<void> App::start() {
   assignments_ = std::make_unique<Assignments>(environment_.instance,
                                                environment_.state_dir() / "assignment.pb", *engine_,
                                                *resolver_, *proofs_);
-  auto schedules = assignments_->restore();
-  if (!schedules) {
-    obs::log_error("kept assignment ignored", {{"why", schedules.error().message}});
-  } else {
-    report_missed_slots(*schedules, now);
-  }
+  restore_assignment(now);
+  give_back_memory();
   if (!assignments_->any()) {
     environment_.health.set_waiting("assignment", "inventory has not sent one yet");
   }
@@ -174,8 +177,19 @@ Result<void> App::open_bus(Now now) {
   return {};
 }
 
+void App::restore_assignment(Now now) {
+  auto schedules = assignments_->restore();
+  if (!schedules) {
+    obs::log_error("kept assignment ignored", {{"why", schedules.error().message}});
+  } else {
+    report_missed_slots(*schedules, now);
+  }
+}
+
 void App::report_missed_slots(const std::vector<KeptSchedule>& schedules, Now now) {
   const auto past = spooler_->read_past();
+  now = runtime::read_clock();
+  engine_->begin_at(now.mono);
   if (!past) {
     obs::log_error("spool not read back; slots before this start are not reported",
                    {{"why", past.error().message}});
@@ -404,6 +418,7 @@ void App::use_bus(Now now) {
       ++assignments_refused_;
       obs::log_warn("assignment refused", {{"why", taken.error().message}});
     } else if (*taken) {
+      give_back_memory();
       environment_.health.clear_waiting("assignment");
     }
   }

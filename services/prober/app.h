@@ -46,6 +46,7 @@ struct App {
   void open_proofs();
   Result<void> open_spool(Now now);
   Result<void> open_bus(Now now);
+  void restore_assignment(Now now);
   void report_missed_slots(const std::vector<KeptSchedule>& schedules, Now now);
 
   Now check_clock(Now now);

@@ -208,6 +208,9 @@ class Engine {
   void set_address(DeviceId device, const Address& given);
   // Whose silence says that it is us (engine_guard.cpp). At most kCanariesMax.
   void set_canaries(std::span<const Address> addresses) { canaries_.assign(addresses); }
+  // Moves the first slots to those after `now`: reading all this took its time, and what fell due
+  // meanwhile would be sent in one burst. Before add_missed() and the first start_due().
+  void begin_at(MonoTime now) { schedule_.restart(clock_.slot_ms(now)); }
   // What a start has to report; before the first start_due().
   void add_missed(std::span<const MissedRun> runs);
   // When this prober's duty for the device began; 0 when unknown.
