@@ -12,12 +12,13 @@ namespace gema::prober {
 
 // What a device may prove, and what is known of it from the last time.
 struct Proofs::Target {
-  DeviceId device = 0;
-  ProofSpec spec;
+  ProofSpec assigned;
+  ProofSpec spec;       // without ports that are none
   std::string address;  // as assigned: an address or a name
   uint32_t timeout_ms = 0;
   std::optional<WebUrl> url;
-  std::string host;          // whom the bound per host counts
+  std::string host;  // whom the bound per host counts
+  bool host_to_resolve = false;
   bool proven = false;       // the last proof said alive
   uint32_t connections = 0;  // that one proof needs at most
 };
@@ -84,27 +85,36 @@ void Proofs::assign(const std::vector<AssignedDevice>& devices) {
   std::unordered_map<DeviceId, std::shared_ptr<Target>> before = std::exchange(targets_, {});
   for (const AssignedDevice& d : devices) {
     if (!d.proof.any()) continue;
-    auto target = std::make_shared<Target>(
-        Target{.device = d.id, .spec = d.proof, .address = d.address, .timeout_ms = d.timeout_ms});
-    std::vector<uint32_t>& ports = target->spec.tcp_ports;
-    std::erase_if(ports, [](uint32_t port) { return port < 1 || port > 65'535; });
-    if (ports.size() > kTcpPortsMax) ports.resize(kTcpPortsMax);
-    if (!d.proof.web_url.empty()) target->url = parse_web_url(d.proof.web_url);
-    target->host = target->url ? target->url->host : d.address;
-    target->connections = static_cast<uint32_t>(ports.size()) + (d.proof.web_url.empty() ? 0 : 1);
-    if (const auto old = before.find(d.id); old != before.end()) {
-      const bool same = old->second->spec == d.proof && old->second->address == d.address;
-      target->proven = same && old->second->proven;
+    // Most are as before: an assignment costs what it changes.
+    const auto old = before.find(d.id);
+    if (old != before.end() && old->second->assigned == d.proof &&
+        old->second->address == d.address) {
+      old->second->timeout_ms = d.timeout_ms;
+      targets_.emplace(d.id, std::move(old->second));
+    } else {
+      targets_.emplace(d.id, make_target(d));
     }
-    targets_.emplace(d.id, std::move(target));
   }
+}
+
+std::shared_ptr<Proofs::Target> Proofs::make_target(const AssignedDevice& d) {
+  auto target = std::make_shared<Target>(Target{
+      .assigned = d.proof, .spec = d.proof, .address = d.address, .timeout_ms = d.timeout_ms});
+  std::vector<uint32_t>& ports = target->spec.tcp_ports;
+  std::erase_if(ports, [](uint32_t port) { return port < 1 || port > 65'535; });
+  if (ports.size() > kTcpPortsMax) ports.resize(kTcpPortsMax);
+  if (!d.proof.web_url.empty()) target->url = parse_web_url(d.proof.web_url);
+  target->host = target->url ? target->url->host : d.address;
+  target->host_to_resolve =
+      target->url && target->host != d.address && !parse_address(target->host);
+  target->connections = static_cast<uint32_t>(ports.size()) + (d.proof.web_url.empty() ? 0 : 1);
+  return target;
 }
 
 std::vector<std::string> Proofs::host_names() const {
   std::set<std::string> names;
   for (const auto& [device, target] : targets_) {
-    if (!target->url || target->url->host == target->address) continue;
-    if (!parse_address(target->url->host)) names.insert(target->url->host);
+    if (target->host_to_resolve) names.insert(target->host);
   }
   return {names.begin(), names.end()};
 }

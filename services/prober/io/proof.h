@@ -71,6 +71,7 @@ class Proofs {
   struct Proof;
   using Key = std::pair<uint32_t, uint32_t>;  // check, generation
 
+  static std::shared_ptr<Target> make_target(const AssignedDevice& device);
   bool may_start(const Proof& proof) const;
   void start_waiting(Now now);
   void start(Proof& proof, Now now);

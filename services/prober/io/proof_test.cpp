@@ -368,6 +368,45 @@ TEST_F(ProofTest, AConnectionProvesLifeAndAResetDoesNot) {
   EXPECT_EQ(done[0].results[1].outcome, ProofOutcome::kAlive);
 }
 
+TEST_F(ProofTest, Ipv6IsAskedAsWell) {
+  const int listener = ::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in6 at{};
+  at.sin6_family = AF_INET6;
+  at.sin6_addr = in6addr_loopback;
+  socklen_t length = sizeof at;
+  if (::bind(listener, reinterpret_cast<sockaddr*>(&at), sizeof at) != 0) {
+    GTEST_SKIP() << "no IPv6 here";
+  }
+  ASSERT_EQ(::listen(listener, 16), 0);
+  ASSERT_EQ(::getsockname(listener, reinterpret_cast<sockaddr*>(&at), &length), 0);
+  const uint16_t port = ntohs(at.sin6_port);
+  std::thread server([&] {
+    const int first = ::accept(listener, nullptr, nullptr);  // the port
+    ::close(first);
+    const int second = ::accept(listener, nullptr, nullptr);
+    RawServer::write_all(second, reply("200 OK"));
+    hang(second);
+    ::close(second);
+  });
+  EXPECT_EQ(ask({.tcp_ports = {port}}, "::1"), "alive");
+  EXPECT_EQ(ask({.web_url = "http://[::1]:" + std::to_string(port) + "/"}, "::1"), "alive 200");
+  server.join();
+  ::close(listener);
+}
+
+TEST_F(ProofTest, ANewAssignmentTakesWhatItChanges) {
+  runtime::Loop loop;
+  Proofs proofs(config, loop, [](const std::string&) { return Address{}; });
+  proofs.assign({device(1, {.web_url = "http://b.example/"}),
+                 device(2, {.web_url = "http://a.example/"}),
+                 device(3, {.web_url = "http://c.example/"}, "c.example"), device(4, {})});
+  EXPECT_EQ(proofs.host_names(), (std::vector<std::string>{"a.example", "b.example"}))
+      << "c.example is resolved as the device's address";
+  proofs.assign(
+      {device(1, {.web_url = "http://b.example/"}), device(2, {.web_url = "http://192.0.2.1/"})});
+  EXPECT_EQ(proofs.host_names(), (std::vector<std::string>{"b.example"}));
+}
+
 TEST_F(ProofTest, ASilentPortIsATimeout) {
   uint16_t port = 0;
   const int listener = listen_on(port, 0);
