@@ -6,6 +6,7 @@
 #include "common/base/assert.h"
 #include "common/runtime/clock.h"
 #include "services/recorder/core/limits.h"
+#include "services/recorder/io/store.h"
 
 namespace gema::recorder {
 namespace {
@@ -67,6 +68,12 @@ class Output {
   std::string piece_;
   uint64_t rows_ = 0;
 };
+
+// kPermanent is the directory's (CsvDone).
+Error of_history(Error error) {
+  if (error.code == Errc::kPermanent) error.code = Errc::kUnavailable;
+  return error;
+}
 
 int64_t now_ms() {
   return unix_ms(runtime::read_clock().wall);
@@ -162,8 +169,11 @@ bool CsvDesk::on_day(const CsvJob& job, const DaySpan& span, int64_t due_ms) con
 Result<void> CsvDesk::ensure_connected() {
   if (connection_ != nullptr && connection_->usable()) return {};
   connection_.reset();
+  // Inventory may have yet to bring the schema up.
+  if (auto ready = Store(options_.postgres).ensure_ready(); !ready)
+    return of_history(ready.error());
   auto opened = postgres::Connection::open(options_.postgres);
-  if (!opened) return opened.error();
+  if (!opened) return of_history(opened.error());
   connection_ = std::move(*opened);
   return {};
 }
@@ -172,7 +182,9 @@ Result<void> CsvDesk::scan(
     int64_t from_ms, int64_t to_ms,
     const std::function<void(DeviceId, const std::vector<history::Row>&)>& each) {
   if (auto connected = ensure_connected(); !connected) return connected.error();
-  return history::Reader(*connection_).each_device(from_ms, to_ms, each);
+  auto read = history::Reader(*connection_).each_device(from_ms, to_ms, each);
+  if (!read) return of_history(read.error());
+  return {};
 }
 
 // The newest measured result of each device of the day. Back from its end in growing steps, as most
@@ -205,7 +217,7 @@ Result<CsvDesk::Rows> CsvDesk::newest_of_each_device(const CsvJob& job, const Da
   for (const DeviceId device : std::set<DeviceId>(missing)) {
     if (auto connected = ensure_connected(); !connected) return connected.error();
     auto read = history::Reader(*connection_).results(device, span.from_ms, end_ms);
-    if (!read) return read.error();
+    if (!read) return of_history(read.error());
     look(device, read->rows);
   }
   return rows;

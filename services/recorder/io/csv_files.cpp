@@ -84,6 +84,13 @@ Result<CsvReplacement> CsvReplacement::begin(const fs::path& dir, const std::str
     fd = ::open(next.c_str(), kFlags, kFileMode);
   }
   if (fd < 0) return failed("create", next, errno);
+  // Whatever the umask: who may read is decided by the directory, which is its owner's to open.
+  if (::fchmod(fd, kFileMode) != 0) {
+    const Error error = failed("open up", next, errno);
+    ::close(fd);
+    ::unlink(next.c_str());
+    return error;
+  }
   return CsvReplacement(dir / name, next, fd);
 }
 
