@@ -16,9 +16,11 @@
 #include <thread>
 
 #include "common/bus/calls.h"
+#include "common/bus/heartbeat.h"
 #include "common/bus/testing/broker_process.h"
 #include "common/bus/topics.h"
 #include "common/codec/device_codec.h"
+#include "common/codec/on_demand_codec.h"
 #include "common/codec/ping_codec.h"
 #include "common/codec/transition_codec.h"
 #include "common/postgres/migrate.h"
@@ -95,6 +97,36 @@ struct GatewayTest : ::testing::Test {
       responder.reply(std::move(bytes));
     });
     prober = play("prober-1");
+    prober.calls->handle("ping", [this](std::string body, bus::Responder responder) {
+      const auto order = decode_ping_order(body);
+      ASSERT_TRUE(order) << order.error().message;
+      orders.push_back(*order);
+      if (prober_silent) return;
+      PingReport report{.prober = "prober-1", .location = "default", .address = order->address};
+      report.outcome.assign(order->count, EchoOutcome::kReply);
+      report.rtt_us.assign(order->count, 1500);
+      responder.reply(encode_ping_report(report));
+    });
+    beat = std::make_unique<bus::Heartbeat>(
+        *prober.client, "prober", runtime::read_clock(),
+        [](v1::Heartbeat& message) { message.set_location("default"); });
+    for (const bool pause : {true, false}) {
+      inventory.calls->handle(
+          pause ? "probing.pause" : "probing.resume",
+          [this, pause](std::string body, bus::Responder responder) {
+            const auto change = decode_probing_change(body);
+            ASSERT_TRUE(change);
+            if (refuse) {
+              responder.fail(*refuse);
+              return;
+            }
+            probing = {.paused = pause, .by = pause ? change->actor : "", .since = wall_from_ms(1)};
+            responder.reply(encode_probing(probing));
+          });
+    }
+    inventory_beat = std::make_unique<bus::Heartbeat>(
+        *inventory.client, "inventory", runtime::read_clock(),
+        [this](v1::Heartbeat& message) { to_proto(probing, *message.mutable_probing()); });
     auto opened = stream::Producer::open({.dir = data / "prober-spool",
                                           .stream = "ping",
                                           .name = "prober-1",
@@ -151,6 +183,8 @@ struct GatewayTest : ::testing::Test {
         p->calls->on_message(topic, payload, now);
       }
     }
+    beat->tick(now);
+    inventory_beat->tick(now);
     producer->tick(now);
     for (const auto& out : producer->take_outgoing(now)) {
       if (lose_live && bus::parse_topic(out.topic)->kind == bus::TopicKind::kLive) {
@@ -268,9 +302,13 @@ struct GatewayTest : ::testing::Test {
   Played tracker;
   Played prober;
   std::unique_ptr<stream::Producer> producer;
+  std::unique_ptr<bus::Heartbeat> beat, inventory_beat;
   ChildProcess gateway;
 
   Catalogue catalogue;
+  Probing probing;
+  std::vector<PingOrder> orders;
+  bool prober_silent = false;
   std::vector<DeviceState> states;
   std::vector<StateSnapshot::Position> positions;
   std::optional<Error> refuse;
@@ -309,6 +347,48 @@ TEST_F(GatewayTest, ResultsOnTheBusAreSeenOverRestAtOnceWithoutADatabase) {
   EXPECT_EQ(
       body,
       R"({"success":false,"error":"History is not available: the database cannot be reached"})");
+}
+
+TEST_F(GatewayTest, APingGoesToAProberAndBackAndASilentProberIsA503) {
+  start_ready();
+  const auto has_prober = [this] {
+    const json probers = get("/api/v1/probing").at("probers");
+    return probers.size() == 1 && probers[0].at("alive") == true;
+  };
+  ASSERT_TRUE(until([this] { return ask("GET", "/api/v1/probing").first == 200; }));
+  ASSERT_TRUE(until(has_prober));
+  auto [status, body] = ask("POST", "/api/ping/test/192.0.2.1");
+  ASSERT_EQ(status, 200) << body;
+  EXPECT_EQ(json::parse(body).at("ping_result").at("response_time_ms"), 1.5);
+  ASSERT_EQ(orders.size(), 1u);
+  EXPECT_EQ(orders[0].device, 1u);
+  EXPECT_EQ(orders[0].timeout_ms, 3000u);
+  EXPECT_EQ(ask("POST", "/api/ping/test/198.51.100.9").first, 403);
+  EXPECT_EQ(orders.size(), 1u) << "refused before anybody was asked";
+  prober_silent = true;
+  std::tie(status, body) =
+      ask("POST", "/api/v1/ping", R"({"device":2,"count":2,"timeout_ms":100,"spacing_ms":10})");
+  EXPECT_EQ(status, 503) << body;
+  EXPECT_NE(body.find("prober-1 did not answer in time"), std::string::npos) << body;
+  EXPECT_EQ(orders.size(), 2u) << "repeated on the bus, carried out once";
+  EXPECT_EQ(metric("pings"), 1);
+}
+
+TEST_F(GatewayTest, APauseIsInventorysWordAtOnceAndByHeartbeat) {
+  start_ready();
+  ASSERT_TRUE(until([this] { return ask("GET", "/api/v1/probing").first == 200; }));
+  EXPECT_EQ(get("/api/v1/probing").at("probing").at("paused"), false);
+  EXPECT_EQ(ask("POST", "/api/ping/service/stop").first, 200);
+  EXPECT_EQ(get("/api/ping/service/status").at("paused_by"), "admin");
+  EXPECT_EQ(get("/api/ping/service/status").at("service_running"), false);
+  // Somebody else resumes: inventory's heartbeat says so.
+  probing = {.since = wall_from_ms(2)};
+  EXPECT_TRUE(until([this] { return get("/api/v1/probing").at("probing").at("paused") == false; }));
+  refuse = Error{Errc::kUnavailable, "it cannot be kept on disk"};
+  EXPECT_EQ(ask("POST", "/api/ping/service/stop").first, 503);
+  const auto [status, body] = ask("POST", "/api/v1/probing/pause", R"({"by":"Siti"})");
+  EXPECT_EQ(status, 503);
+  EXPECT_NE(body.find("cannot be kept on disk"), std::string::npos);
 }
 
 TEST_F(GatewayTest, AGapInTheStreamIsFilledByTheTrackersSnapshot) {

@@ -36,6 +36,8 @@ inline constexpr size_t kRefusalsLogged = 20;
 inline constexpr uint32_t kDevicesMax = 1'000'000;
 // On-demand calls and canaries in flight. Full: probe() refuses; the caller says so.
 inline constexpr uint32_t kProbesMax = 256;
+// Pings on demand in flight: calls. Full: answered "unavailable", counted.
+inline constexpr size_t kOnDemandMax = 64;
 // echoes of one burst (the configuration's upper bound)
 inline constexpr uint32_t kBurstCountMax = 16;
 

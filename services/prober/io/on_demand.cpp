@@ -19,6 +19,19 @@ OnDemand::OnDemand(bus::BusClient& client, std::string name, std::string locatio
       location_(std::move(location)),
       engine_(engine),
       calls_(client, name_) {
+  serve();
+}
+
+OnDemand::OnDemand(bus::CallTransport transport, std::string name, std::string location,
+                   Engine& engine)
+    : name_(std::move(name)),
+      location_(std::move(location)),
+      engine_(engine),
+      calls_(std::move(transport), name_) {
+  serve();
+}
+
+void OnDemand::serve() {
   calls_.handle("ping", [this](const std::string& body, const bus::Responder& responder) {
     take(body, responder);
   });
@@ -61,12 +74,13 @@ void OnDemand::take(const std::string& body, const bus::Responder& responder) {
     return;
   }
   const uint64_t id = next_id_++;
-  const bool begun = engine_.probe({.id = id,
-                                    .address = *address,
-                                    .count = static_cast<uint8_t>(order->count),
-                                    .timeout_ms = order->timeout_ms,
-                                    .spacing_ms = order->spacing_ms},
-                                   now_.mono);
+  const bool begun =
+      open_.size() < kOnDemandMax && engine_.probe({.id = id,
+                                                    .address = *address,
+                                                    .count = static_cast<uint8_t>(order->count),
+                                                    .timeout_ms = order->timeout_ms,
+                                                    .spacing_ms = order->spacing_ms},
+                                                   now_.mono);
   if (!begun) {
     ++stats_.too_many;
     responder.fail({Errc::kUnavailable, "too many pings are under way"});

@@ -3,8 +3,8 @@
 // timed out.
 //
 // It does not trust the bus: what is never pinged is refused here once more (domain's
-// address_policy.h), and a loopback address is asked only as this prober's own device. Bounds: the
-// engine's kProbesMax; more are answered "unavailable". One thread.
+// address_policy.h), and a loopback address is asked only as this prober's own device. Bound:
+// kOnDemandMax; more are answered "unavailable". One thread.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +30,7 @@ class OnDemand {
  public:
   // Requires: both outlive this; `name` is the client's own.
   OnDemand(bus::BusClient& client, std::string name, std::string location, Engine& engine);
+  OnDemand(bus::CallTransport transport, std::string name, std::string location, Engine& engine);
 
   // True when the message was a call to us.
   bool on_message(std::string_view topic, std::string_view payload, Now now);
@@ -44,6 +45,7 @@ class OnDemand {
     PingReport report;
     bus::Responder responder;
   };
+  void serve();
   void take(const std::string& body, const bus::Responder& responder);
   Result<Address> address_of(const PingOrder& order) const;
 
@@ -53,7 +55,7 @@ class OnDemand {
   bus::CallServer calls_;
   Now now_{};  // of the message in hand
   uint64_t next_id_ = 1;
-  std::map<uint64_t, Open> open_;  // as many as the engine has under way
+  std::map<uint64_t, Open> open_;  // at most kOnDemandMax
   OnDemandStats stats_;
 };
 
