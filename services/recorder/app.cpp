@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/bus/topics.h"
+#include "common/codec/cleanup_codec.h"
 #include "common/codec/csv_codec.h"
 #include "common/codec/device_codec.h"
 #include "common/observability/log.h"
@@ -117,6 +118,21 @@ void App::answer_calls() {
         [responder](const CsvRebuilt& rebuilt) { responder.reply(encode_csv_rebuilt(rebuilt)); },
         now_);
   });
+  server_->handle(
+      "history.cleanup", [this](const std::string& body, const bus::Responder& responder) {
+        auto order = decode_cleanup_order(body);
+        if (!order) return responder.fail(order.error());
+        compactor_->clean_up(*order, [responder, order = *order](const auto& report) {
+          if (!report) return responder.fail(report.error());
+          obs::log_info("history cleaned up", {{"caller", responder.caller()},
+                                               {"actor", order.actor},
+                                               {"older_than_days", order.older_than_days},
+                                               {"dry_run", order.dry_run},
+                                               {"leaves", report->leaves},
+                                               {"bytes", report->bytes}});
+          responder.reply(encode_cleanup_report(*report));
+        });
+      });
   server_->handle("csv.files", [this](const std::string&, const bus::Responder& responder) {
     csv_->list([responder](const Result<std::vector<CsvFile>>& files) {
       if (!files) return responder.fail(files.error());

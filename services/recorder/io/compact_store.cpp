@@ -487,4 +487,38 @@ Result<CompactStatus> CompactStore::status(WallTime now) {
   });
 }
 
+Result<CleanupReport> CompactStore::cleanup(const CleanupOrder& order, WallTime now) {
+  // As history_cleanup() reckons.
+  const int64_t before_ms =
+      floor_to(unix_ms(now) - int64_t{order.older_than_days} * kDayMs, kDayMs);
+  auto report = run([&](Transaction& tx) {
+    const auto row = tx.exec(
+        "SELECT count(*), coalesce(sum(pg_total_relation_size(l.leaf::regclass)), 0)::bigint"
+        " FROM unnest(ARRAY['ping_chunks', 'ping_packed', 'ping_rollup_minutes']) t"
+        " CROSS JOIN LATERAL history_leaves(t) l WHERE l.to_ms <= $1",
+        before_ms)[0];
+    return CleanupReport{
+        .leaves = row[0].as<uint32_t>(), .bytes = row[1].as<uint64_t>(), .before_ms = before_ms};
+  });
+  if (!report || order.dry_run) return report;
+  for (bool more = true; more;) {
+    auto dropped = run([&](Transaction& tx) {
+      // Whoever waits behind us for the table waits for the reader before us, too.
+      tx.exec("SET LOCAL lock_timeout = '2s'");
+      return tx
+          .exec(
+              "SELECT count(*) FROM history_cleanup($1, false,"
+              " to_timestamp($2::bigint / 1000.0))",
+              static_cast<int64_t>(order.older_than_days), unix_ms(now))[0][0]
+          .as<uint64_t>();
+    });
+    if (!dropped) return dropped.error();
+    more = *dropped > 0;
+  }
+  // What an hour or day in hand would be merged with may be gone.
+  hour_.reset();
+  day_.reset();
+  return report;
+}
+
 }  // namespace gema::recorder

@@ -18,6 +18,7 @@
 
 #include "common/base/result.h"
 #include "common/base/time.h"
+#include "common/domain/cleanup.h"
 #include "common/domain/slot.h"
 #include "common/postgres/connection.h"
 #include "services/recorder/core/compact.h"
@@ -71,6 +72,8 @@ class CompactStore {
   // Drops leaves of short chunks that are compacted, and of everything past its retention.
   Result<CompactHousekept> housekeep(WallTime now);
   Result<CompactStatus> status(WallTime now);
+  // Drops results and minute rollups of days that ended so long ago; hour rollups stay.
+  Result<CleanupReport> cleanup(const CleanupOrder& order, WallTime now);
 
  private:
   struct Device {

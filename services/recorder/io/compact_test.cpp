@@ -18,8 +18,10 @@
 #include "common/postgres/migrate.h"
 #include "services/recorder/core/limits.h"
 #include "services/recorder/io/compact_store.h"
+#include "services/recorder/io/compactor.h"
 #include "services/recorder/io/store.h"
 #include "tests/support/postgres_server.h"
+#include "tests/support/wait_until.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 // libpqxx 6.4 forgets one PGresult when a connection breaks under a statement.
@@ -491,6 +493,45 @@ TEST_F(CompactTest, DropsWhatIsPastItsRetentionAndCleansUpOnDemand) {
       connection_->transact([](Transaction& tx) { tx.exec("SELECT history_cleanup(0, false)"); });
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().message.find("at least 1"), std::string::npos);
+}
+
+TEST_F(CompactTest, CleansUpByCallOneAtATime) {
+  for (const int days : {0, 3, 4}) {
+    record("prober-1", one(7, kIn - days * kDayMs, Verdict::kAnswered));
+  }
+  chunk_all();
+  compact_all(kHour + kDayMs);
+  Now now{.mono = MonoTime(1h), .wall = wall_from_ms(kHour)};
+  Compactor compactor({.store = options_}, now);
+  std::vector<Result<CleanupReport>> answers;
+  auto take = [&](const Result<CleanupReport>& report) { answers.push_back(report); };
+  auto ask = [&](bool dry_run) {
+    answers.clear();
+    compactor.clean_up({.older_than_days = 2, .dry_run = dry_run}, take);
+    const bool answered = testing::wait_until([&] {
+      compactor.turn(now);
+      return !answers.empty();
+    });
+    EXPECT_TRUE(answered);
+    return answered && answers.front() ? *answers.front() : CleanupReport{};
+  };
+  const CleanupReport would = ask(true);
+  EXPECT_EQ(would.leaves, 6U);  // short chunks, packed rows, minute rollups of two days
+  EXPECT_GT(would.bytes, 0U);
+  EXPECT_EQ(would.before_ms, kDay - 2 * kDayMs);
+  EXPECT_EQ(sql("SELECT count(*) FROM ping_packed"), "3");
+  EXPECT_EQ(ask(false), would);
+  EXPECT_EQ(sql("SELECT count(*) FROM ping_packed"), "1");
+  EXPECT_EQ(sql("SELECT count(*) FROM ping_chunks"), "1");
+  EXPECT_EQ(sql("SELECT count(*) FROM ping_hours"), "1");
+  EXPECT_EQ(read(7).rows.size(), 1U);
+  EXPECT_EQ(ask(false).leaves, 0U);
+  answers.clear();
+  compactor.clean_up({.older_than_days = 2}, take);
+  EXPECT_TRUE(answers.empty());
+  compactor.clean_up({.older_than_days = 2}, take);
+  ASSERT_EQ(answers.size(), 1U);
+  EXPECT_EQ(answers.front().error().code, Errc::kUnavailable);
 }
 
 TEST_F(CompactTest, TakesLeavesFromBeforeIntoAccount) {

@@ -36,7 +36,9 @@ Compactor::Done Compactor::work(const Job& job) {
   lower_priority();
   Done done{.housekeep = job.housekeep};
   const MonoTime begin = runtime::read_clock().mono;
-  if (job.housekeep) {
+  if (job.cleanup) {
+    done.cleaned = store_.cleanup(*job.cleanup, job.now);
+  } else if (job.housekeep) {
     done.housekept = store_.housekeep(job.now);
     done.status = store_.status(job.now);
   } else {
@@ -52,6 +54,13 @@ MonoTime Compactor::turn(Now now) {
     on_done(done, now);
   }
   if (busy_) return now.mono + 1s;  // fd() wakes us
+  if (cleanup_) {
+    busy_ = true;
+    const bool taken = worker_.try_submit({.now = now.wall, .cleanup = std::move(cleanup_)});
+    GEMA_ASSERT(taken);
+    cleanup_.reset();
+    return now.mono + 1s;
+  }
   if (std::min(due_, housekeep_due_) <= now.mono) {
     const bool housekeep = housekeep_due_ <= now.mono;
     if (housekeep) {
@@ -60,14 +69,27 @@ MonoTime Compactor::turn(Now now) {
       due_ = now.mono + options_.look_every;
     }
     busy_ = true;
-    const bool taken = worker_.try_submit({housekeep, now.wall});
+    const bool taken = worker_.try_submit({.housekeep = housekeep, .now = now.wall});
     GEMA_ASSERT(taken);
     return now.mono + 1s;
   }
   return std::min(due_, housekeep_due_);
 }
 
+void Compactor::clean_up(const CleanupOrder& order, CleanupDone done) {
+  if (cleanup_done_) {
+    return done(Error{Errc::kUnavailable, "another cleanup is under way"});
+  }
+  cleanup_ = order;
+  cleanup_done_ = std::move(done);
+}
+
 void Compactor::on_done(const Done& done, Now now) {
+  if (done.cleaned) {
+    const CleanupDone tell = std::move(cleanup_done_);
+    cleanup_done_ = nullptr;
+    return tell(*done.cleaned);
+  }
   if (done.housekeep) {
     if (done.status) counts_.status = *done.status;
     if (done.housekept) {

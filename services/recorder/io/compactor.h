@@ -4,6 +4,8 @@
 // away it simply tries again.
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
 
 #include "common/base/time.h"
@@ -32,6 +34,12 @@ class Compactor {
   Compactor(CompactorOptions options, Now now);
 
   MonoTime turn(Now now);
+
+  // Drops old history. `done` is called from turn(). One at a time: a further one fails at once
+  // with kUnavailable.
+  using CleanupDone = std::function<void(const Result<CleanupReport>&)>;
+  void clean_up(const CleanupOrder& order, CleanupDone done);
+
   int fd() const { return worker_.fd(); }
   const CompactorCounts& counts() const { return counts_; }
 
@@ -39,12 +47,14 @@ class Compactor {
   struct Job {
     bool housekeep = false;
     WallTime now{};
+    std::optional<CleanupOrder> cleanup{};
   };
   struct Done {
     bool housekeep = false;
     Result<Compacted> compacted{Compacted{}};
     Result<CompactHousekept> housekept{CompactHousekept{}};
     Result<CompactStatus> status{CompactStatus{}};
+    std::optional<Result<CleanupReport>> cleaned{};
     double seconds = 0;
   };
 
@@ -56,6 +66,8 @@ class Compactor {
   MonoTime due_{};
   MonoTime housekeep_due_{};
   bool busy_ = false;
+  std::optional<CleanupOrder> cleanup_;  // asked for, not begun
+  CleanupDone cleanup_done_;             // set: one is asked for or under way
   std::string waiting_for_;
   CompactorCounts counts_;
   CompactStore store_;  // used on the worker's thread only

@@ -1,0 +1,57 @@
+#include "common/codec/cleanup_codec.h"
+
+#include <fmt/format.h>
+
+#include "gema/v1/history.pb.h"
+
+namespace gema {
+namespace {
+
+template <class Message>
+bool parse(std::string_view bytes, Message& message) {
+  return bytes.size() <= INT32_MAX &&
+         message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+}
+
+}  // namespace
+
+std::string encode_cleanup_order(const CleanupOrder& order) {
+  v1::HistoryCleanupRequest message;
+  message.set_older_than_days(order.older_than_days);
+  message.set_dry_run(order.dry_run);
+  message.set_actor(order.actor);
+  return message.SerializeAsString();
+}
+
+Result<CleanupOrder> decode_cleanup_order(std::string_view bytes) {
+  v1::HistoryCleanupRequest message;
+  if (!parse(bytes, message)) {
+    return Error{Errc::kBadInput, "history.cleanup: bytes are no HistoryCleanupRequest"};
+  }
+  const uint32_t days = message.older_than_days();
+  if (days < 1 || days > kCleanupDaysMax) {
+    return Error{Errc::kBadInput,
+                 fmt::format("older_than_days must be from 1 to {}", kCleanupDaysMax)};
+  }
+  return CleanupOrder{
+      .older_than_days = days, .dry_run = message.dry_run(), .actor = message.actor()};
+}
+
+std::string encode_cleanup_report(const CleanupReport& report) {
+  v1::HistoryCleanupReply message;
+  message.set_leaves(report.leaves);
+  message.set_bytes(report.bytes);
+  message.set_before_ms(report.before_ms);
+  return message.SerializeAsString();
+}
+
+Result<CleanupReport> decode_cleanup_report(std::string_view bytes) {
+  v1::HistoryCleanupReply message;
+  if (!parse(bytes, message)) {
+    return Error{Errc::kBadInput, "history.cleanup: bytes are no HistoryCleanupReply"};
+  }
+  return CleanupReport{
+      .leaves = message.leaves(), .bytes = message.bytes(), .before_ms = message.before_ms()};
+}
+
+}  // namespace gema
