@@ -264,13 +264,13 @@ class Scan {
     Params params;
     params.int16(partition);
     const BinaryResult rows(tx_,
-                            "SELECT batches FROM ping_hot WHERE partition = $1 AND number >"
+                            "SELECT batches, number FROM ping_hot WHERE partition = $1 AND number >"
                             " (SELECT number FROM ping_watermarks WHERE partition = $1)"
                             " ORDER BY number",
                             params);
     for (int i = 0; i < rows.rows(); ++i) {
       auto done = read_hot(rows.bytes(i, 0), [&](const HotRecord& record) { take_hot(record); });
-      if (!done) throw postgres::RawError(done.error(), false);
+      if (!done) broken_.push_back({.table = "ping_hot", .part = rows.int64(i, 1)});
     }
   }
 

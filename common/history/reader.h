@@ -110,7 +110,7 @@ struct Gap {
 // A row that does not decode.
 struct BrokenRow {
   std::string table;
-  DeviceId device = 0;
+  DeviceId device = 0;  // 0 in ping_hot, whose rows have a number only
   int64_t start_ms = 0;
   int64_t part = 0;
 

@@ -533,10 +533,11 @@ Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration
   {
     Params params;
     params.int16(static_cast<int16_t>(partition)).int64(watermark).int64(extent.last);
-    const BinaryResult rows(tx,
-                            "SELECT batches FROM ping_hot WHERE partition = $1 AND number > $2"
-                            " AND number <= $3 ORDER BY number",
-                            params);
+    const BinaryResult rows(
+        tx,
+        "SELECT batches, number FROM ping_hot WHERE partition = $1 AND number > $2"
+        " AND number <= $3 ORDER BY number",
+        params);
     for (int i = 0; i < rows.rows(); ++i) {
       auto take = [&](const HotRecord& record) {
         PingResults results;
@@ -552,7 +553,12 @@ Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration
         transposer.add(source, std::move(results));
       };
       if (auto read = read_hot(rows.bytes(i, 0), take); !read) {
-        throw postgres::RawError(read.error(), false);
+        // What came before the break is taken; the row is kept whole, for people.
+        quarantine_hot(
+            tx, partition,
+            {.seq = static_cast<uint64_t>(rows.int64(i, 1)), .payload = rows.bytes(i, 0)},
+            "hot row (seq is its number): " + read.error().message);
+        ++out.undecodable;
       }
     }
   }

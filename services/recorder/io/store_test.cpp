@@ -588,6 +588,21 @@ TEST_F(StoreTest, GoesOnPastAHotRecordThatCannotBeDecoded) {
   EXPECT_EQ(sql("SELECT count(*) FROM stream_quarantine"), "1");
 }
 
+TEST_F(StoreTest, GoesOnPastAHotRowThatBreaksOff) {
+  record("prober-1", batch_of({7}, kStartMs));
+  record("prober-1", batch_of({7}, kStartMs + 1000));
+  record("prober-1", batch_of({7}, kStartMs + 2000));
+  sql("UPDATE ping_hot SET batches = substr(batches, 1, 20) WHERE number = 2");
+  history::Reader reader(*connection_);
+  EXPECT_EQ(reader.results(7, kStartMs - 1000, kStartMs + 9000)->rows.size(), 2U);
+  EXPECT_EQ(reader.broken(), (std::vector<history::BrokenRow>{{.table = "ping_hot", .part = 2}}));
+  const Chunked done = chunk(7);
+  EXPECT_EQ(done.undecodable, 1U);
+  EXPECT_EQ(done.results, 2U);
+  EXPECT_EQ(sql("SELECT octet_length(payload) FROM stream_quarantine WHERE seq = 2"), "20");
+  EXPECT_EQ(read(7).rows.size(), 2U);
+}
+
 TEST_F(StoreTest, DropsAHotLeafOnlyWhenItsRowsAreInChunks) {
   record("prober-1", batch_of({7}, kStartMs));
   // An hour old: move the row to a leaf of that time.
