@@ -3,7 +3,10 @@ import csv
 import datetime
 import io
 import os
+import pathlib
+import shutil
 import signal
+import tempfile
 
 import lab as lab_module
 import pytest
@@ -37,6 +40,15 @@ def stack(lab, tmp_path_factory):
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def shared_directory():
+    """One that whoever the services run as may write to."""
+    made = pathlib.Path(tempfile.mkdtemp(prefix="gema-csv-", dir="/tmp"))
+    made.chmod(0o777)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
 
 
 def post(stack, path, **parameters):
@@ -151,3 +163,28 @@ def test_without_the_recorder_the_routes_say_503(stack):
     finally:
         os.kill(pid, signal.SIGCONT)
     wait_for("the routes answer again", lambda: stack.try_json("/api/ping/csv/files"), 30)
+
+
+def test_by_option_one_row_per_result_the_newest_under_the_source_systems_names(stack, shared_directory):
+    elsewhere = shared_directory
+    stack.stop()
+    (stack.data / ".env").write_text(f"CSV_OUTPUT_DIR={elsewhere}\nMAX_CSV_RECORDS=9\n")
+    (stack.data / "gema.yaml").write_text(f"general: {{timezone: {ZONE}}}\nrecorder: {{csv_write_every_s: 1, "
+                                          "csv_rows: results, csv_columns: short}\n")
+    stack.start()
+
+    def found():
+        try:
+            text = (elsewhere / f"ping_results_{local_now():%Y%m%d}.csv").read_bytes().decode()
+        except FileNotFoundError:
+            return None
+        return list(csv.reader(io.StringIO(text, newline="")))
+
+    lines = wait_for("nine results", lambda: len(found() or []) == 10 and found(), 60)
+    assert lines[0] == COLUMNS[:7]
+    times = [line[0] for line in lines[1:]]
+    assert times == sorted(times) and {line[1] for line in lines[1:]} <= {"1", "2", "3", "5"}
+    wait_for("newer ones", lambda: (found() or [[""]])[-1][0] > times[-1], 30)
+    assert len(found()) == 10
+    assert stack.json("/api/ping/service/status")["csv_output_directory"] == str(elsewhere)
+    assert stack.json("/api/ping/csv/files")["data"][0]["device_count"] == 9
