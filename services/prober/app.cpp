@@ -299,7 +299,7 @@ size_t App::send(Now now) {
       const std::span<const Send> some =
           std::span(sends_).subspan(i, std::min(kSendsBetweenDrains, sends_.size() - i));
       sent_.clear();
-      // Dense sends do without the kernel's stamps: ADR 0040.
+      // Dense sends do without the kernel's stamps: ADR 0050.
       sockets_->send(some, sent_, stamping_ ? clock_.get() : nullptr);
       engine_->on_sent(sent_);
       if (i + kSendsBetweenDrains < sends_.size()) drain(now);

@@ -61,7 +61,7 @@ inline constexpr uint8_t kBusyTriesMax = 50;
 inline constexpr size_t kSendBatch = 16;
 inline constexpr size_t kSendBatchUnstamped = 8;
 // In a second with more echoes than this the next second's go without the kernel's transmit stamps,
-// which cost an eighth of an echo (ADR 0040).
+// which cost an eighth of an echo (ADR 0050).
 inline constexpr int64_t kStampedPerSecondMax = 25'000;
 inline constexpr size_t kReceiveBatch = 32;
 // A call that fails may have told of an earlier echo's error, and is made again: an echo that fails

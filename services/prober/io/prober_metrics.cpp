@@ -56,6 +56,8 @@ void ProberMetrics::update(const Figures& f) {
         f.sockets.drops);
   total("socket_errors_total", "Failed receive calls.", f.sockets.receive_errors);
   total("send_calls_total", "System calls that sent.", f.sockets.send_calls);
+  total("send_stamps_total", "Echoes whose time of sending is the kernel's own stamp.",
+        f.sockets.stamped);
   total("receive_calls_total", "System calls that received.", f.sockets.receive_calls);
   now("spool_bytes", "Bytes in the spool.", static_cast<double>(f.spool.spool_bytes));
   now("spool_unacknowledged_records", "Records that some group has not acknowledged.",

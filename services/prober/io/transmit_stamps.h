@@ -3,7 +3,7 @@
 //
 // Asked for packet by packet; most drivers stamp before the sending call returns, so the stamps are
 // read at once. A missing one is no error: the caller has an estimate of its own. Costs about half
-// a microsecond a packet (docs/adr/0040-when-an-echo-left.md). One thread.
+// a microsecond a packet (docs/adr/0050-when-an-echo-left.md). One thread.
 #pragma once
 
 #include <sys/socket.h>
