@@ -117,6 +117,8 @@ class Loop {
       setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
     }
     setsockopt(fd_, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
+    const int never_fragment = IP_PMTUDISC_DO;  // as the prober: no number is drawn for fragments
+    setsockopt(fd_, SOL_IP, IP_MTU_DISCOVER, &never_fragment, sizeof never_fragment);
     icmp_filter filter{};
     filter.data = ~(1U << ICMP_ECHOREPLY);
     setsockopt(fd_, SOL_RAW, ICMP_FILTER, &filter, sizeof filter);
