@@ -13,6 +13,8 @@ namespace {
 
 constexpr size_t kPieceBytes = 256 * 1024;  // written at once
 constexpr int64_t kHourMs = 3'600'000;
+// Back from the end of a day: half a minute, five minutes, then hour by hour.
+constexpr int64_t kFirstStepMs = 30'000;
 // Slots may be this far ahead of our clock.
 constexpr int64_t kAheadMs = 15'000;
 // So few devices are looked for one by one.
@@ -204,14 +206,14 @@ Result<CsvDesk::Rows> CsvDesk::newest_of_each_device(const CsvJob& job, const Da
     }
   };
   int64_t end_ms = std::min(span.to_ms, now_ms() + kAheadMs);
-  int64_t step_ms = kHourMs / 12;
+  int64_t step_ms = kFirstStepMs;
   while (!missing.empty() && end_ms > span.from_ms) {
     if (step_ms == kHourMs && missing.size() <= kFewDevices) break;
     if (runtime::read_clock().mono - begin > kCsvPatience) return rows;
     const int64_t from_ms = std::max(span.from_ms, end_ms - step_ms);
     if (auto read = scan(from_ms, end_ms, look); !read) return read.error();
     end_ms = from_ms;
-    step_ms = kHourMs;
+    step_ms = std::min(10 * step_ms, kHourMs);
   }
   if (missing.empty() || end_ms <= span.from_ms) return rows;
   for (const DeviceId device : std::set<DeviceId>(missing)) {
