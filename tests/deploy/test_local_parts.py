@@ -218,6 +218,10 @@ def test_the_live_line():
             "processes": [{"name": "recorder", "ready": False}, {"name": "prober-1", "ready": True}]}
     assert status.StatusLine.describe(body) == \
         "4 devices  3 answered  1 silent  round trip 0.12/1.00/- ms  0.8 results/s  worst lag 1.2 ms  waiting: recorder"
+    body["probing"] = {"paused": True, "by": "Siti\x1b[2J"}
+    assert status.StatusLine.describe(body).startswith("paused by Siti?[2J  4 devices")
+    body["probing"]["paused"] = False
+    assert status.StatusLine.describe(body).startswith("4 devices")
 
 
 def test_what_it_writes_is_whole_and_private(tmp_path):

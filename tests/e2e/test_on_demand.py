@@ -114,7 +114,7 @@ def test_an_address_that_does_not_answer_fails_with_the_reason_and_who_said_it(s
         [note] = echo["notes"]
         # The lab's far side rejects in the name of the address that was asked.
         assert note["icmp_type"] == 3 and note["icmp_code"] == 1 and note["from"]
-    assert data["error"].startswith("Ping error: host unreachable, said "), data["error"]
+    assert data["error"].startswith("Ping error: host unreachable, said by "), data["error"]
 
 
 def test_what_may_not_be_pinged_is_refused_and_says_why(stack):

@@ -24,7 +24,7 @@ def milliseconds(value):
 
 
 class StatusLine:
-    """Devices, answered, silent, round trip (least/median/most), results a second, worst lag. On a
+    """Devices, answered, silent, round trip (least/median/most), results a second, worst lag; who paused. On a
     terminal each second in place; elsewhere a line each minute, or when a count changes."""
 
     def __init__(self, layout, port, token):
@@ -58,6 +58,11 @@ class StatusLine:
                  "round trip " + "/".join(milliseconds(body[f"rtt_{which}_ms"])
                                           for which in ("min", "median", "max")) + " ms",
                  f"{body['results_per_second']:.1f} results/s", f"worst lag {body['worst_lag_ms']:.1f} ms"]
+        probing = body.get("probing") or {}
+        if probing.get("paused"):
+            # Never a text from outside as it is: it may hold what moves a terminal's cursor.
+            name = "".join(c if c.isprintable() else "?" for c in probing["by"])
+            parts.insert(0, console.red(f"paused by {name}"))
         waiting = [process["name"] for process in body["processes"] if not process["ready"]]
         if waiting:
             parts.append(console.red("waiting: " + ", ".join(waiting)))

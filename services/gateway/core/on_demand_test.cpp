@@ -200,11 +200,9 @@ TEST(TestPingBody, IsTheSourceSystemsWithWhoMeasured) {
 TEST(TestPingBody, SaysWhoRefused) {
   PingReport r = report({EchoOutcome::kHostUnreachable});
   r.notes = {{.icmp_type = 3, .icmp_code = 1, .from = *parse_ip("192.0.2.254")}};
-  EXPECT_NE(
-      test_ping_body("10.0.0.1", r)
-          .find(
-              R"j("error_message":"Ping error: host unreachable, said 192.0.2.254 (ICMP type 3, code 1)")j"),
-      std::string::npos)
+  EXPECT_NE(test_ping_body("10.0.0.1", r)
+                .find(R"j("error_message":"Ping error: host unreachable, said by 192.0.2.254")j"),
+            std::string::npos)
       << test_ping_body("10.0.0.1", r);
 }
 

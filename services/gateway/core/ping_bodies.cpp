@@ -4,6 +4,7 @@
 
 #include "common/base/rfc3339.h"
 #include "services/gateway/core/multi_ping.h"
+#include "services/gateway/core/result_text.h"
 
 namespace gema::gateway {
 namespace {
@@ -14,21 +15,13 @@ double ms(uint32_t us) {
   return us / 1000.0;
 }
 
-// What an echo that was not answered has to say: "host unreachable, said 10.0.0.1 (ICMP type 3,
-// code 1)".
+// What an echo that was not answered has to say: "host unreachable, said by 10.0.0.1".
 std::string why(const PingReport& report, size_t echo) {
-  std::string text = to_string(report.outcome[echo]);
   for (const EchoNote& note : report.notes) {
-    if (note.echo != echo) continue;
-    if (note.kind == NoteKind::kIcmpError) {
-      text += note.from.known() ? ", said " + to_text(note.from) : "";
-      text += " (ICMP type " + std::to_string(note.icmp_type) + ", code " +
-              std::to_string(note.icmp_code) + ")";
-    } else if (note.kind == NoteKind::kSendError) {
-      text += " (errno " + std::to_string(note.error) + ")";
-    }
+    const bool says = note.kind == NoteKind::kIcmpError || note.kind == NoteKind::kSendError;
+    if (note.echo == echo && says) return note_text(note);
   }
-  return text;
+  return to_string(report.outcome[echo]);
 }
 
 // Of the first echo that failed; only when none was answered.
