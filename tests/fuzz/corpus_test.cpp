@@ -24,6 +24,7 @@ std::vector<std::vector<uint8_t>> corpus_of(const std::string& target) {
 }
 
 TEST(FuzzCorpus, GoesThroughEveryTarget) {
+  keep_protobuf_quiet();
   for (const Target& target : targets()) {
     SCOPED_TRACE(target.name);
     const auto corpus = corpus_of(target.name);
@@ -46,6 +47,7 @@ TEST(FuzzCorpus, MutilatedGoesThroughEveryTarget) {
   const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : 20261120;
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   Random random(seed);
+  keep_protobuf_quiet();
   for (const Target& target : targets()) {
     SCOPED_TRACE(target.name);
     const auto corpus = corpus_of(target.name);

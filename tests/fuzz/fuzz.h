@@ -21,6 +21,9 @@ struct Target {
 
 std::span<const Target> targets();
 
+// Protocol Buffers would write a line about every text that is no UTF-8.
+void keep_protobuf_quiet();
+
 inline std::string_view text_of(Bytes bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }

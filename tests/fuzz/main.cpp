@@ -15,6 +15,7 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
   for (const auto& target : gema::fuzz::targets()) {
     if (name != nullptr && std::strcmp(name, target.name) == 0) chosen = &target;
   }
+  gema::fuzz::keep_protobuf_quiet();
   if (chosen != nullptr) return 0;
   std::fprintf(stderr, "gema_fuzz: GEMA_FUZZ_TARGET must be one of");
   for (const auto& target : gema::fuzz::targets()) std::fprintf(stderr, " %s", target.name);

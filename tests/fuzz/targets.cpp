@@ -1,5 +1,11 @@
 #include "tests/fuzz/targets.h"
 
+// Later versions log by other means.
+#if __has_include(<google/protobuf/stubs/logging.h>)
+#include <google/protobuf/stubs/logging.h>
+#define GEMA_PROTOBUF_LOGS 1
+#endif
+
 namespace gema::fuzz {
 namespace {
 
@@ -13,9 +19,16 @@ constexpr Target kTargets[] = {
     {"packed_chunk", packed_chunk},
     {"device_message", device_message},
     {"devices_csv", devices_csv},
+    {"web_reply", web_reply},
 };
 
 }  // namespace
+
+void keep_protobuf_quiet() {
+#ifdef GEMA_PROTOBUF_LOGS
+  google::protobuf::SetLogHandler(nullptr);
+#endif
+}
 
 std::span<const Target> targets() {
   return kTargets;

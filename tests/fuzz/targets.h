@@ -18,5 +18,7 @@ void packed_chunk(Bytes bytes);
 // First byte: which of the messages of common/codec/device_codec.h.
 void device_message(Bytes bytes);
 void devices_csv(Bytes bytes);
+// What is expected, NUL, Location, NUL, body.
+void web_reply(Bytes bytes);
 
 }  // namespace gema::fuzz

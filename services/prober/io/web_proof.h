@@ -11,14 +11,11 @@
 #include "services/prober/core/address.h"
 #include "services/prober/io/secrets.h"
 #include "services/prober/io/tcp_connect.h"
+#include "services/prober/io/web_json.h"
 #include "services/prober/io/web_transfers.h"
 #include "services/prober/io/web_url.h"
 
 namespace gema::prober {
-
-// Whether the body is JSON that has the value: "/pointer=value" (RFC 6901). Numbers and booleans
-// compare by their text, null is "null"; an object or an array equals nothing.
-bool json_matches(const std::string& body, const std::string& expected);
 
 class WebProof {
  public:
