@@ -4,14 +4,23 @@ import lab as lab_module
 import pytest
 from stack import Stack, wait_for, write_devices
 
-FINE, CUT = lab_module.addresses(2, first=41_000)
-FINE_ID, CUT_ID = 1, 2
+FINE, CUT, LATE, TWICE = lab_module.addresses(4, first=41_000)
+FINE_ID, CUT_ID, LATE_ID, TWICE_ID = 1, 2, 3, 4
 
 
 @pytest.fixture(scope="module")
-def stack(lab, tmp_path_factory):
+def answering(lab):
+    running = [lab.answer_late([LATE], 0.7), lab.answer_late([TWICE], 0, copies=2)]
+    yield
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def stack(lab, answering, tmp_path_factory):
     file = tmp_path_factory.mktemp("devices") / "devices.csv"
-    write_devices(file, [FINE, CUT])
+    write_devices(file, [FINE, CUT, LATE, TWICE])
     lab.unreachable([CUT])
     made = Stack(devices=file, config="recorder:\n  chunk_every_s: 2\n")
     try:
@@ -58,6 +67,29 @@ def test_history_says_the_same_before_and_after_chunks(stack):
                      CUT_ID)[0][0] > 0
     assert stack.sql("SELECT count(*) FROM ping_chunks WHERE details IS NOT NULL AND device_id = %s",
                      FINE_ID)[0][0] == 0, "nothing is kept of checks of which there is nothing to say"
+
+
+def of_kind(stack, device, kind):
+    """(result, note) of the device's results that have such a note, newest first."""
+    return [(r, n) for r in results(stack, device) for n in r["notes"] if n["kind"] == kind]
+
+
+def test_a_late_answer_is_told_beside_the_timeout_it_was_too_late_for(stack):
+    result, note = wait_for("a late answer in history", lambda: of_kind(stack, LATE_ID, "late"))[-1]
+    assert result["verdict"] == "failed" and result["reason"] == "timeout"
+    assert {echo["outcome"] for echo in result["echoes"]} == {"timeout"}
+    assert note["rtt_ms"] > 600 and "answered late, after " in result["why"]
+    wait_for("it is in a chunk", lambda: stack.sql(
+        "SELECT 1 FROM ping_checks WHERE device_id = %s AND reason = 'timeout' AND at = %s", LATE_ID,
+        result["at"]))
+    assert note in [n for r in results(stack, LATE_ID) if r["at"] == result["at"] for n in r["notes"]]
+    assert not [r for r in results(stack, LATE_ID) if r["verdict"] == "answered"]
+
+
+def test_a_second_answer_is_told_and_changes_nothing(stack):
+    result, note = wait_for("a duplicate in history", lambda: of_kind(stack, TWICE_ID, "duplicate"))[0]
+    assert result["verdict"] == "answered" and note["count"] >= 1
+    assert {echo["outcome"] for echo in result["echoes"]} == {"reply"}
 
 
 def test_a_prober_that_trusts_itself_says_so(stack):

@@ -179,6 +179,20 @@ class Lab:
             raise LabError(f"no web server at {address}:{port}")
         return server
 
+    def answer_late(self, targets, delay_s, copies=1):
+        """Answers to echo requests come that much later, so many times each (IPv4). Returns the process
+        that does it, once it listens; the caller's to kill."""
+        self.mute(targets)
+        answering = subprocess.Popen(
+            ["ip", "netns", "exec", self.far, sys.executable, "-u",
+             os.path.join(os.path.dirname(os.path.abspath(__file__)), "responder.py"), "veth0",
+             str(delay_s), str(copies), *targets],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        if "answering" not in answering.stdout.readline():
+            answering.kill()
+            raise LabError("nobody answers late")
+        return answering
+
     def lossy(self, targets):
         """These lose loss_percent of the requests from now on."""
         self._elements("add", "lossy", targets)

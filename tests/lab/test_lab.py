@@ -47,6 +47,18 @@ def test_a_mute_address_answers_no_echo_but_serves_pages(tmp_path):
         server.wait()
 
 
+def test_an_address_may_answer_late_and_more_than_once():
+    with lab_module.Lab(seconds=60, name=f"gema-test-{os.getpid()}") as lab:
+        answering = lab.answer_late(["198.18.0.7"], 0.3, copies=2)
+        command = ["ip", "netns", "exec", lab.near, "ping", "-c", "2", "-i", "0.2", "-W", "5", "198.18.0.7"]
+        said = subprocess.run(command, capture_output=True, text=True).stdout
+        answering.kill()
+        answering.wait()
+        assert "DUP!" in said and " 0% packet loss" in said
+        least_ms = float(said.split("min/avg/max/mdev = ")[1].split("/")[0])
+        assert least_ms >= 300
+
+
 def test_nothing_is_left_behind():
     with lab_module.Lab(seconds=60, name=f"gema-test-{os.getpid()}") as lab:
         names = [lab.near, lab.far]
