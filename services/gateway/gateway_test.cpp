@@ -161,8 +161,8 @@ struct GatewayTest : ::testing::Test {
       return http_get(data / "run" / "gateway.http.sock", "/readyz") == "ready\n";
     })) << log();
     // An observer hears a producer from its first tip on, and then asks for a snapshot once more.
-    const int before = snapshot_calls;
-    ASSERT_TRUE(until([this, before] { return snapshot_calls > before; }));
+    // On a busy machine that may have happened before we saw that it is ready.
+    ASSERT_TRUE(until([this] { return snapshot_calls >= 2; }));
   }
   std::string log() const {
     std::ifstream file(data / "gateway.log");
