@@ -69,7 +69,8 @@ void print(const std::string& metric, double value, double reference = 0) {
                                          : R"("reference":null,"ratio":null)";
   std::cout << fmt::format(R"({{"bench":"history","metric":"{}","value":{:.4g},{}}})", metric,
                            value, more)
-            << std::endl;
+            << "\n"
+            << std::flush;
 }
 
 struct Kind {

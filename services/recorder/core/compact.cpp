@@ -1,6 +1,7 @@
 #include "services/recorder/core/compact.h"
 
 #include <algorithm>
+#include <cmath>
 #include <tuple>
 
 #include "common/base/assert.h"
@@ -18,6 +19,28 @@ size_t rollups_per_hour(uint32_t step_ms) {
   if (step_ms <= 2'000) return 60;
   if (step_ms <= 10'000) return 12;
   return step_ms <= 30'000 ? 4 : 1;
+}
+
+// Into how many rows a packed hour of so many bytes is cut, so that whole rows fill PostgreSQL's
+// pages well: the cheapest in pages and index entries.
+size_t pieces_of(size_t bytes) {
+  constexpr double kPage = 8168;  // of 8192, what rows and their pointers may take
+  constexpr double kRow = 83;     // header, pointer, other columns; what the packing adds
+  constexpr double kIndexEntry = 45;
+  constexpr double kSpread = 1.03;     // pieces differ a little
+  constexpr double kInlineMax = 2020;  // larger ones go out of line
+  size_t best = 0;
+  double least = 0;
+  for (size_t pieces = 1; pieces <= 2 + bytes / 400; ++pieces) {
+    const auto n = static_cast<double>(pieces);
+    const double row = (static_cast<double>(bytes) / n + kRow) * kSpread;
+    if (row > kInlineMax) continue;
+    const double cost = n * (kPage / std::floor(kPage / row) + kIndexEntry);
+    if (best != 0 && cost >= least) continue;
+    best = pieces;
+    least = cost;
+  }
+  return best;
 }
 
 auto key_of(const Stray& s) {
@@ -114,14 +137,15 @@ void HourMerger::emit_row(const Key& key, const Group& group, size_t begin, size
 
 void HourMerger::emit_rows(const Key& key, const Group& group, size_t begin, size_t end,
                            uint32_t echoes, std::vector<Stray>& strays, CompactedHour& out) {
-  std::vector<Stray> all = strays;
+  const std::vector<Stray> all = strays;
   emit_row(key, group, begin, end, echoes, strays, out);
   const size_t bytes = out.rows.back().packed.size();
   if (bytes <= kRowBytesMax) return;
-  const size_t pieces = std::min(end - begin, (bytes + kRowBytesWanted - 1) / kRowBytesWanted);
+  const size_t pieces = std::min(end - begin, pieces_of(bytes));
+  if (pieces <= 1) return;
   out.results -= out.rows.back().results;
   out.rows.pop_back();
-  strays = std::move(all);
+  strays = all;
   for (size_t i = 0; i < pieces; ++i) {
     const size_t from = begin + (end - begin) * i / pieces;
     const size_t to = begin + (end - begin) * (i + 1) / pieces;

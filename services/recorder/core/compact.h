@@ -39,10 +39,9 @@ struct PackedRow {
   std::string details;  // "" = none
 };
 
-// A packed hour larger than this becomes rows of about kRowBytesWanted: PostgreSQL keeps them in
-// the table's own pages and fills these better than with pieces of 2 KB out of line (ADR 0040).
+// A packed hour larger than this becomes several rows, of 1 to 2 KB: PostgreSQL keeps them in the
+// table's own pages and fills these better than with pieces of 2 KB out of line (ADR 0040).
 inline constexpr size_t kRowBytesMax = 1'400;
-inline constexpr size_t kRowBytesWanted = 1'000;
 
 struct MinuteRollups {
   int32_t location = 0;
