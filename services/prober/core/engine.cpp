@@ -49,10 +49,7 @@ void Engine::start_due(MonoTime now) {
   }
   if (!paused()) {
     for (size_t i = 0; i < due_.size(); ++i) {
-      // Devices are due in random order, so each is a miss of the cache; asked for early, it is
-      // not.
-      constexpr size_t kAhead = 8;
-      if (i + kAhead < due_.size()) __builtin_prefetch(&devices_[due_[i + kAhead].device], 1);
+      if (i + kPrefetchAhead < due_.size()) prefetch_device(due_[i + kPrefetchAhead].device);
       begin(due_[i].device, due_[i].due_ms, now);
     }
     return;

@@ -18,7 +18,13 @@ uint32_t microseconds(int64_t ns) {
 }  // namespace
 
 void Engine::on_answers(std::span<const Answer> answers, MonoTime now) {
-  for (const Answer& answer : answers) on_answer(answer, now);
+  for (size_t i = 0; i < answers.size(); ++i) {
+    if (i + kPrefetchAhead < answers.size()) {
+      const uint32_t next = answers[i + kPrefetchAhead].check;
+      if (next < checks_.size()) prefetch_device(checks_[next].device);
+    }
+    on_answer(answers[i], now);
+  }
 }
 
 void Engine::on_answer(const Answer& answer, MonoTime now) {
