@@ -72,6 +72,8 @@ struct Row {
   Reason reason;
   std::vector<EchoOutcome> echoes;
   std::vector<uint32_t> rtt_us;
+  std::vector<EchoNote> notes;
+  std::string note;  // of the record
 };
 using Rows = std::map<DeviceId, std::vector<Row>>;
 
@@ -152,7 +154,10 @@ class Site {
       for (size_t i = 0; i < r.size(); ++i) {
         EXPECT_EQ(record.key.partition, partition_of(r.device[i]));
         EXPECT_TRUE(is_slot(r.device[i], r.interval_ms[i], r.due_ms[i]));
-        Row row{r.due_ms[i], r.interval_ms[i], r.verdict[i], r.reason[i], {}, {}};
+        Row row{r.due_ms[i], r.interval_ms[i], r.verdict[i], r.reason[i], {}, {}, {}, r.note};
+        for (const EchoNote& n : r.notes) {
+          if (n.index == i) row.notes.push_back(n);
+        }
         for (uint32_t e = r.echo_begin[i]; e < r.echo_begin[i + 1]; ++e) {
           row.echoes.push_back(r.echo_outcome[e]);
           row.rtt_us.push_back(r.echo_rtt_us[e]);
@@ -171,7 +176,7 @@ class Site {
   }
 
   const TempDir& dir() const { return dir_; }
-  const Assignment& assignment() const { return assignment_; }
+  Assignment& assignment() { return assignment_; }
   ChildProcess prober;
 
  private:
@@ -227,6 +232,12 @@ TEST(ProberInTheLab, TellsAnsweringSilentAndUnreachableDevicesApartExactly) {
       } else if (unreachable.contains(id)) {
         EXPECT_EQ(row.verdict, Verdict::kFailed);
         EXPECT_EQ(row.reason, Reason::kUnreachable);
+        EXPECT_EQ(row.echoes[0], EchoOutcome::kHostUnreachable);
+        ASSERT_GE(row.notes.size(), 1U);
+        const bool six = id > 1000;
+        EXPECT_EQ(row.notes[0].icmp_type, six ? 1 : 3);
+        EXPECT_EQ(row.notes[0].icmp_code, six ? 3 : 1);
+        EXPECT_EQ(row.notes[0].from.family, six ? 6 : 4);
       } else {
         EXPECT_EQ(row.verdict, Verdict::kAnswered);
         EXPECT_EQ(row.reason, Reason::kNone);
@@ -257,6 +268,149 @@ TEST(ProberInTheLab, AStopOfFiveSecondsMakesNoFalseTimeout) {
   EXPECT_NE(site.log().find("did not run"), std::string::npos);
 }
 
+// This thread only.
+void enter_far() {
+  const std::string far = std::string("/run/netns/") + std::getenv("GEMA_LAB") + "-far";
+  const int ns = ::open(far.c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(::setns(ns, CLONE_NEWNET), 0);
+  ::close(ns);
+}
+
+// A web server in the far namespace that finds everything.
+class WebServer {
+ public:
+  explicit WebServer(uint16_t port) : port_(port), thread_([this] { run(); }) {
+    wait_until([this] { return ready_.load(); });
+  }
+  ~WebServer() {
+    stop_ = true;
+    thread_.join();
+  }
+
+ private:
+  void run() {
+    enter_far();
+    const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    any.sin_port = htons(port_);
+    ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&any), sizeof any), 0);
+    ASSERT_EQ(::listen(listener, 100), 0);
+    ready_ = true;
+    while (!stop_) {
+      pollfd ready{listener, POLLIN, 0};
+      if (::poll(&ready, 1, 50) <= 0) continue;
+      const int peer = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+      char request[1024];
+      static_cast<void>(::recv(peer, request, sizeof request, 0));
+      const std::string answer =
+          "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+      static_cast<void>(::send(peer, answer.data(), answer.size(), MSG_NOSIGNAL));
+      ::close(peer);
+    }
+    ::close(listener);
+  }
+
+  const uint16_t port_;
+  std::atomic<bool> stop_ = false, ready_ = false;
+  std::thread thread_;
+};
+
+std::vector<std::string> with_canary(const std::string& address) {
+  return {"env", "GEMA_PROBER__CANARIES=" + address};
+}
+
+TEST(ProberInTheLab, AStopOfAMinuteMakesNoFalseTimeoutWithCanariesBurstsAndProofs) {
+  const WebServer web(8081);
+  Site site;
+  std::vector<std::string> silent;
+  for (DeviceId id = 1; id <= 500; ++id) {
+    AssignedDevice& device = site.add(id, v4(9000 + static_cast<uint32_t>(id)));
+    device.echo_count = id % 5 == 0 ? 5 : 1;
+    if (id % 10 != 0) continue;
+    device.proof.web_url = "http://" + v4(9999) + ":8081/";  // they live by their web pages
+    silent.push_back(device.address);
+  }
+  lab("silence", silent);
+  site.keep_assignment();
+  site.start(with_canary("192.0.2.2"));
+  ASSERT_TRUE(site.wait_probing()) << site.log();
+  pass(4s);
+  site.prober.signal(SIGSTOP);
+  pass(60s);
+  site.prober.signal(SIGCONT);
+  pass(4s);
+  for (int i = 0; i < 3; ++i) {
+    site.prober.signal(SIGSTOP);
+    pass(2s);
+    site.prober.signal(SIGCONT);
+    pass(700ms);
+  }
+  pass(2s);
+  site.stop();
+  lab("answer", silent);
+  size_t late = 0, alive = 0;
+  for (const auto& [id, of_device] : site.rows()) {
+    EXPECT_EQ(count(of_device, Verdict::kFailed), 0U) << id;
+    for (const Row& row : of_device) {
+      late += row.reason == Reason::kLate ? 1 : 0;
+      alive += row.reason == Reason::kWebAlive ? 1 : 0;
+    }
+  }
+  EXPECT_GE(late, 500U * 60);
+  EXPECT_GE(alive, 50U * 5) << site.log();
+}
+
+TEST(ProberInTheLab, ACutWireBlamesNoDeviceAndADeviceThatIsDownIsBlamed) {
+  for (const bool cut : {true, false}) {
+    SCOPED_TRACE(cut ? "everything falls silent" : "only devices fall silent");
+    Site site;
+    std::vector<std::string> silent;
+    for (DeviceId id = 1; id <= 50; ++id) {
+      silent.push_back(v4(11'000 + static_cast<uint32_t>(id)));
+      site.add(id, silent.back());
+    }
+    const std::string canary = v4(11'100);
+    if (cut) silent.push_back(canary);
+    site.keep_assignment();
+    site.start(with_canary(canary));
+    ASSERT_TRUE(site.wait_probing()) << site.log();
+    pass(3s);
+    lab("silence", silent);
+    pass(6s);
+    lab("answer", silent);
+    pass(4s);
+    site.stop();
+    size_t failed = 0, suspect = 0;
+    for (const auto& [id, of_device] : site.rows()) {
+      failed += count(of_device, Verdict::kFailed);
+      for (const Row& row : of_device) suspect += row.reason == Reason::kProberSuspect ? 1 : 0;
+      EXPECT_EQ(of_device.back().verdict, Verdict::kAnswered);
+    }
+    EXPECT_EQ(failed == 0, cut) << failed;
+    EXPECT_EQ(suspect == 0, !cut) << suspect;
+    const bool said = site.log().find("suspects itself") != std::string::npos;
+    EXPECT_EQ(said, cut) << site.log();
+    EXPECT_EQ(site.log().find("trusts itself again") != std::string::npos, cut);
+  }
+}
+
+TEST(ProberInTheLab, APauseThatWasKeptHoldsAfterAStart) {
+  Site site;
+  for (DeviceId id = 1; id <= 10; ++id) site.add(id, v4(12'000 + static_cast<uint32_t>(id)));
+  site.assignment().paused_by = "ani";
+  site.keep_assignment();
+  site.start();
+  ASSERT_TRUE(site.wait_probing()) << site.log();
+  pass(4s);
+  site.stop();
+  for (const auto& [id, of_device] : site.rows()) {
+    EXPECT_EQ(count(of_device, Verdict::kNotMeasured), of_device.size());
+    EXPECT_EQ(of_device.back().reason, Reason::kPaused);
+    EXPECT_EQ(of_device.back().note, "ani");
+  }
+}
+
 // Answers echo requests in the far namespace after a delay, in place of a kernel that was silenced.
 class SlowResponder {
  public:
@@ -268,10 +422,7 @@ class SlowResponder {
 
  private:
   void run() {
-    const std::string far = std::string("/run/netns/") + std::getenv("GEMA_LAB") + "-far";
-    const int ns = ::open(far.c_str(), O_RDONLY | O_CLOEXEC);
-    ASSERT_EQ(::setns(ns, CLONE_NEWNET), 0);  // this thread only
-    ::close(ns);
+    enter_far();
     const int in = ::socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_IP));
     const int out = ::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
     ASSERT_TRUE(in >= 0 && out >= 0);
@@ -864,7 +1015,7 @@ TEST(ProberInTheLab, DISABLED_MeasuresWhatItCosts) {
 int main(int argc, char** argv) {
   if (std::getenv("GEMA_LAB") == nullptr) {
     const std::string self = std::filesystem::read_symlink("/proc/self/exe");
-    std::vector<std::string> words{GEMA_LAB_TOOL, "run", "--seconds", "300", "--", self};
+    std::vector<std::string> words{GEMA_LAB_TOOL, "run", "--seconds", "420", "--", self};
     std::vector<char*> arguments;
     for (std::string& word : words) arguments.push_back(word.data());
     for (int i = 1; i < argc; ++i) arguments.push_back(argv[i]);

@@ -7,6 +7,7 @@
 #include "common/runtime/clock.h"
 #include "services/prober/io/address_text.h"
 #include "services/prober/io/assignments.h"
+#include "services/prober/io/routes.h"
 #include "services/prober/io/spooler.h"
 #include "services/prober/io/state_files.h"
 #include "tests/support/temp_dir.h"
@@ -119,6 +120,68 @@ TEST(Assignments, RefuseWhatIsForAnotherProberOrNoAssignment) {
   EXPECT_FALSE(taken.give(a));
   EXPECT_FALSE(taken.assignments.on_part("garbage"));
   EXPECT_FALSE(taken.assignments.any());
+}
+
+TEST(Assignments, TrainsLongerThanTheirIntervalAndImpossibleAddressesAreRefused) {
+  Taken taken;
+  Assignment a = kept_assignment().assignment;
+  a.devices = {
+      {.id = 1, .address = "192.0.2.1", .interval_ms = 1000, .echo_count = 11},
+      {.id = 2, .address = "192.0.2.2", .interval_ms = 999, .echo_count = 11},
+      {.id = 3, .address = "192.0.2.3", .echo_count = 20, .echo_spacing_ms = 264},
+      {.id = 4, .address = "192.0.2.4", .echo_count = 20, .echo_spacing_ms = 263},
+      {.id = 5, .address = "255.255.255.255"},
+      {.id = 6, .address = "224.0.0.1"},
+      {.id = 7, .address = "0.0.0.0"},
+      {.id = 8, .address = "ff02::1"},
+      {.id = 9, .address = "::"},
+      {.id = 10, .address = "192.0.2.5", .echo_spacing_ms = kEchoSpacingMsMax + 1},
+      {.id = 11, .address = "192.0.2.6", .echo_count = 100, .echo_spacing_ms = 50},
+  };
+  EXPECT_TRUE(*taken.give(a));
+  EXPECT_EQ(taken.engine.devices(), 3U);  // 1, 4, 11
+  EXPECT_EQ(taken.assignments.refused_devices(), 8U);
+  for (const DeviceId id : {1, 4, 11}) EXPECT_GT(taken.engine.since_ms(id), 0);
+}
+
+TEST(Assignments, APauseIsKeptAndEnds) {
+  Taken taken;
+  Assignment a = kept_assignment().assignment;
+  a.paused_by = "ani";
+  EXPECT_TRUE(*taken.give(a));
+  EXPECT_EQ(taken.engine.paused_by(), "ani");
+  EXPECT_EQ((*read_assignment(taken.dir / "assignment.pb"))->assignment.paused_by, "ani");
+  a.paused_by.clear();
+  a.version = {9, 9};
+  EXPECT_TRUE(*taken.give(a));
+  EXPECT_FALSE(taken.engine.paused());
+}
+
+TEST(Routes, TheDefaultGatewaysAreFoundAndNothingElse) {
+  const std::string v4 =
+      "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+      "eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+      "eth1\t00000000\t010011AC\t0003\t0\t0\t100\t00000000\t0\t0\t0\n"  // the same again
+      "eth0\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\n"    // no gateway
+      "eth0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+      "eth0\t0000000A\t020011AC\t0003\t0\t0\t0\t000000FF\t0\t0\t0\n"  // not the default
+      "eth0\tzz\t1\n\n";
+  const auto four = parse_gateways_v4(v4);
+  ASSERT_EQ(four.size(), 1U);
+  EXPECT_EQ(to_text(four[0]), "172.17.0.1");
+  const std::string none(32, '0');
+  const std::string by = "20010db8000000000000000000000001",
+                    lo = "fe800000000000000000000000000001";
+  const std::string v6 =
+      none + " 00 " + none + " 00 " + by + " 00000400 00000001 00000000 00000003     eth0\n" +
+      none + " 00 " + none + " 00 " + lo + " 00000400 00000001 00000000 00000003       lo\n" +
+      none + " 00 " + none + " 00 " + lo + " 00000400 00000001 00000000 00000003 nowhere\n" + none +
+      " 00 " + none + " 00 " + none + " ffffffff 00000001 00000000 00200200       lo\n" + none +
+      " 08 " + none + " 00 " + by + " 00000400 00000001 00000000 00000003     eth0\nx\n";
+  const auto six = parse_gateways_v6(v6);
+  ASSERT_EQ(six.size(), 2U);
+  EXPECT_EQ(to_text(six[0]), "2001:db8::1");
+  EXPECT_EQ(to_text(six[1]), "fe80::1%1");
 }
 
 TEST(Assignments, DevicesBeyondTheLimitsAreRefusedAndTheOthersChecked) {

@@ -111,7 +111,6 @@ void ProberMetrics::update_trust(const Engine& engine) {
   now("canaries_answered", "Canaries that answer.", engine.canaries().answering());
   now("canaries_failed", "Canaries that answered before and do not now.",
       engine.canaries().failing());
-  now("paused", "1 while probing is paused.", engine.paused() ? 1 : 0);
   const Stats& s = engine.stats();
   total("canaries_forgotten_total", "Canaries given up because devices answered meanwhile.",
         s.canaries_forgotten);
@@ -123,9 +122,6 @@ void ProberMetrics::update_trust(const Engine& engine) {
         {{"what", "note"}});
   total("asides_dropped_total", "What was not told at a bound.", s.changes_dropped,
         {{"what", "address change"}});
-  total("probes_total", "Probes on demand.", s.probes);
-  total("probes_refused_total", "Probes on demand refused: too many at once, or no address.",
-        s.probes_refused);
 }
 
 void ProberMetrics::update_proofs(const Proofs& proofs) {
