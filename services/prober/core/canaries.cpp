@@ -26,10 +26,12 @@ void Canaries::tick(MonoTime now, std::vector<CanaryProbe>& out) {
   for (Canary& c : canaries_) {
     if (c.recheck == Recheck::kWanted) {
       c.recheck = Recheck::kAsked;
+      c.rechecked_at = now;
       out.push_back({c.key << 1 | 1, c.address, kCanaryEchoes});
     }
     if (c.asked || now < c.due) continue;
     c.asked = true;
+    c.asked_at = now;
     c.due = now + kCanaryEvery;
     const bool sure = c.state != State::kDoubtful;
     out.push_back({c.key << 1, c.address, sure ? uint8_t{1} : kCanaryEchoes});
@@ -60,7 +62,7 @@ void Canaries::on_outcome(uint64_t id, bool answered, MonoTime now) {
   }
   if (answered) {
     c.state = State::kAnswering;
-    c.answered_at = now;
+    c.well_at = std::max(c.well_at, recheck ? c.rechecked_at : c.asked_at);
   } else if (recheck || c.state == State::kDoubtful) {
     if (c.state != State::kUnknown) c.state = State::kFailing;
   } else if (c.state == State::kAnswering) {
@@ -113,13 +115,9 @@ uint32_t Canaries::known() const {
   return answering() + failing();
 }
 
-bool Canaries::doubtful() const {
-  return (failing() + count(State::kDoubtful)) * 2 > known();
-}
-
 bool Canaries::answered_since(MonoTime t) const {
   const auto n = std::count_if(canaries_.begin(), canaries_.end(), [&](const Canary& c) {
-    return c.state == State::kAnswering && c.answered_at >= t;
+    return c.state == State::kAnswering && c.well_at >= t;
   });
   return static_cast<uint32_t>(n) * 2 >= known() && known() > 0;
 }

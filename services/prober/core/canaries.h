@@ -45,9 +45,7 @@ class Canaries {
   uint32_t failing() const;
   uint32_t known() const;
   bool most_fail() const { return failing() * 2 > known(); }
-  // Most fail or have just not answered.
-  bool doubtful() const;
-  // Most have answered since.
+  // Most have answered a probe that began then or later.
   bool answered_since(MonoTime t) const;
   // Those that fail count no more, until they answer again. Returns how many.
   uint32_t forget_failing();
@@ -62,7 +60,8 @@ class Canaries {
     Recheck recheck = Recheck::kNone;
     bool asked = false;  // the regular probe is under way
     MonoTime due{};
-    MonoTime answered_at{};
+    MonoTime asked_at{}, rechecked_at{};  // when the probes under way began
+    MonoTime well_at{};                   // when the latest that was answered did
   };
   Canary* find(uint64_t id);
   uint32_t count(State state) const;

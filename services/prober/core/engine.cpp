@@ -165,6 +165,12 @@ void Engine::on_sent(std::span<const Sent> sent) {
         c.next_send_ns = ns(s.at + kBusyRetry);
         arm(s.check);
         break;
+      case SendStatus::kUntimed:
+        ++stats_.sent;
+        c.busy = 0;
+        resolve(c, e, EchoOutcome::kNotSent);
+        advance(s.check, s.at);
+        break;
       case SendStatus::kNoFamily:
         if (c.state == State::kTrain && c.handed == 1 && c.device != kNone) {
           finish_unmeasured(s.check, Reason::kNoAddress);
@@ -353,14 +359,8 @@ void Engine::conclude(uint32_t index, MonoTime now) {
 
 void Engine::fail(uint32_t index, MonoTime now) {
   Check& c = check(index);
-  Device& d = devices_[c.device];
   failed_ms_ += c.interval_ms;
-  if (d.answering) {
-    d.answering = false;
-    --answering_;
-    suspect_.on_lost(c.interval_ms, now);
-  }
-  consider_hold(now);
+  if (devices_[c.device].failed_run < down_after_) consider_hold(c, now);
   finish(index, Verdict::kFailed, c.reason);
 }
 
@@ -385,14 +385,7 @@ void Engine::finish(uint32_t index, Verdict verdict, Reason reason) {
   c.state = State::kFinished;
   c.verdict = verdict;
   c.reason = reason;
-  Device& d = devices_[c.device];
-  if (verdict == Verdict::kAnswered) {
-    answered_ms_ += c.interval_ms;
-    if (!d.answering) {
-      d.answering = true;
-      ++answering_;
-    }
-  }
+  if (verdict == Verdict::kAnswered) answered_ms_ += c.interval_ms;
   settle(c.device);
 }
 

@@ -109,6 +109,7 @@ enum class SendStatus : uint8_t {
   kBusy,      // the kernel has no room just now; tried again, at most kBusyTriesMax times
   kRefused,   // the kernel will not
   kNoFamily,  // there is no socket for this address family
+  kUntimed,   // sent, but nobody knows when: this process stood still meanwhile
 };
 
 struct Sent {
@@ -340,7 +341,6 @@ class Engine {
     Phase phase : 2 = Phase::kReleased;
     bool queued : 1 = false;  // in missed_queue_
     bool has_proof : 1 = false;
-    bool answering : 1 = false;  // its last verdict was answered
   };
   static_assert(sizeof(Device) <= 64, "one per device, up to a million");
   // What few checks have.
@@ -408,7 +408,7 @@ class Engine {
   void guard(MonoTime now);
   void watch(MonoTime now);
   void forget_dead_canaries(MonoTime now);
-  void consider_hold(MonoTime now);
+  void consider_hold(Check& c, MonoTime now);
   void decide_hold(MonoTime now);
   bool certain(const Check& c) const;
   bool doubtful(const Check& c) const;
@@ -470,7 +470,6 @@ class Engine {
   std::vector<std::pair<uint64_t, bool>> canary_outcomes_;  // id, answered
   Suspicion suspicion_ = Suspicion::kNone;
   int64_t suspect_until_ms_ = INT64_MIN;  // slot time up to which it was suspect
-  uint32_t answering_ = 0;                // devices
   std::optional<MonoTime> hold_until_;    // uncertain verdicts wait
   MonoTime window_end_{};
   uint32_t window_lag_us_ = 0;

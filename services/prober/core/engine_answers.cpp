@@ -114,7 +114,9 @@ void Engine::on_further_answer(Check& c, const Answer& answer) {
   }
   const Echo& e = echo(c, answer.ordinal);
   const Duration rtt = answer.at - answer.sent;
-  if (answer.outcome != EchoOutcome::kReply || e.outcome == EchoOutcome::kReply) {
+  if (e.outcome == EchoOutcome::kNotSent) {
+    ++stats_.surplus;  // nobody knows when it was sent
+  } else if (answer.outcome != EchoOutcome::kReply || e.outcome == EchoOutcome::kReply) {
     ++stats_.duplicates;
     note(c, {.echo = answer.ordinal, .kind = NoteKind::kDuplicate});
   } else if (rtt > answer.timeout) {
@@ -134,11 +136,14 @@ void Engine::on_stray(Check& c, const Answer& answer) {
   const Duration rtt = answer.at - answer.sent;
   const bool reply = answer.outcome == EchoOutcome::kReply;
   const bool late = reply && rtt > answer.timeout;
+  const bool untimed = c.generation == answer.generation && c.echo_count == 1 &&
+                       c.echo.outcome == EchoOutcome::kNotSent;
+  if (untimed || (reply && !late && answer.burst)) {
+    ++stats_.surplus;  // nobody knows when it was sent; of a burst that an earlier answer ended
+    return;
+  }
   if (late) {
     ++stats_.late_replies;
-  } else if (reply && answer.burst) {
-    ++stats_.surplus;  // of a burst that an earlier answer ended
-    return;
   } else {
     ++stats_.duplicates;
   }

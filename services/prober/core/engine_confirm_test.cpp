@@ -381,6 +381,34 @@ TEST(Notes, OfOneCheckAreBounded) {
   EXPECT_LE(rig.results[1].front().notes.size(), kNotesPerCheckMax);
 }
 
+TEST(Notes, SayNothingOfAnEchoThatNobodyKnowsTheTimeOf) {
+  for (const uint8_t echoes : {1, 3}) {
+    Rig rig({.burst_count = 0});
+    rig.engine.assign({{target(1, 5000, 200, echoes, 1)}}, 3);
+    std::optional<Send> first;
+    rig.network = [&](DeviceId, const Send& s, int64_t) -> Rig::Fate {
+      if (!first) first = s;
+      return s.ordinal == 0 ? Rig::Fate{.status = SendStatus::kUntimed} : Rig::Fate{};
+    };
+    while (!first) rig.run(1ms);
+    const Answer answer{.check = first->check,
+                        .generation = first->generation,
+                        .ordinal = 0,
+                        .at = rig.now(),
+                        .sent = rig.now() - 60s,
+                        .timeout = 200ms,
+                        .destination = first->destination};
+    rig.engine.on_answers({{answer}}, rig.now());
+    rig.run(4s);
+    if (echoes == 1) rig.engine.on_answers({{answer}}, rig.now());
+    rig.run(6s);
+    EXPECT_EQ(rig.results[1].front().verdict,
+              echoes == 1 ? Verdict::kNotMeasured : Verdict::kAnswered);
+    EXPECT_TRUE(rig.results[1].front().notes.empty());
+    EXPECT_TRUE(rig.strays.empty());
+  }
+}
+
 // --- answers after the result -------------------------------------------------------------------
 
 TEST(Stray, TellsDeviceSlotAndEchoOfLateAndRepeatedAnswers) {

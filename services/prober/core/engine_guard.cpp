@@ -5,10 +5,11 @@
 // for what is certain: a check all of whose echoes were answered, a proof of life, and what is not
 // measured for a reason of its own.
 //
-// Hold: when a check fails while too many devices were lost at once, or while the canaries are
-// doubtful, uncertain verdicts wait until the canaries have been asked, at most kHoldMax. They
-// answer: the devices are down. They do not: the prober is suspect. Without a canary that ever
-// answered nothing is held.
+// Hold: a check that fails proves something only if the wire was well when its last echo was sent.
+// So, unless most canaries have answered an echo of a later time, uncertain verdicts wait until the
+// canaries have been asked, at most kHoldMax. They answer: the device is down. They do not: the
+// prober is suspect. That covers §5's lost share, whatever the share. Devices that are down already
+// prove nothing new and hold nothing. Without a canary that ever answered nothing is held.
 #include <algorithm>
 #include <utility>
 
@@ -139,10 +140,11 @@ void Engine::forget_dead_canaries(MonoTime now) {
   suspect_.on_canaries(false);
 }
 
-void Engine::consider_hold(MonoTime now) {
+void Engine::consider_hold(Check& c, MonoTime now) {
   if (hold_until_ || suspicion_ != Suspicion::kNone || canaries_.known() == 0) return;
-  if (canaries_.answered_since(now - kCanaryFresh)) return;
-  if (!canaries_.doubtful() && !suspect_.share_lost(answering_, now)) return;
+  int64_t last_ns = 0;
+  for (uint32_t i = 0; i < c.handed; ++i) last_ns = std::max(last_ns, echo(c, i).sent_ns);
+  if (canaries_.answered_since(MonoTime(Duration(last_ns)))) return;
   ++stats_.holds;
   hold_until_ = now + kHoldMax;
   canaries_.recheck();

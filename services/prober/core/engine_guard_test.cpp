@@ -40,13 +40,15 @@ std::vector<Target> short_targets(uint32_t n, uint32_t interval = 1000, uint32_t
   return all;
 }
 
-TEST(Guard, AWireThatIsCutBlamesNoDevice) {
-  for (const uint32_t devices : {1U, 3U, 100U}) {
+TEST(Guard, AWireThatIsCutAtAnyTimeBlamesNoDevice) {
+  for (int round = 0; round < 60; ++round) {
+    const uint32_t devices = round % 3 == 0 ? 100 : static_cast<uint32_t>(round % 3);
+    const uint32_t timeout = round % 2 == 0 ? 50 : 700;
     for (const uint32_t interval : {1000U, 5000U}) {
-      SCOPED_TRACE(testing::Message() << devices << " devices each " << interval << " ms");
-      Site site;
-      site.engine.assign(short_targets(devices, interval), 3);
-      site.run(12s);
+      SCOPED_TRACE(testing::Message() << "round " << round << ", each " << interval << " ms");
+      Site site({.burst_count = static_cast<uint32_t>(round % 5)});
+      site.engine.assign(short_targets(devices, interval, timeout), 3);
+      site.run(12s + std::chrono::milliseconds(17 * round));
       const size_t answered = site.count(Verdict::kAnswered, Reason::kNone);
       EXPECT_GE(answered, devices * 2);
       site.canary_answers = site.devices_answer = false;

@@ -75,7 +75,6 @@ void Engine::reclaim() {
     Device& d = devices_[index];
     if (d.phase != Phase::kRetired || d.head != kNone || d.queued) return false;
     d.phase = Phase::kReleased;
-    if (d.answering) --answering_;
     free_devices_.push_back(index);
     return true;
   });

@@ -45,6 +45,9 @@ inline constexpr uint32_t kBurstCountMax = 16;
 // A slot that could not be sent within half its interval, or 2 s, is not measured: a later sample
 // would answer for a different instant. (Later than interval/10 is counted as late, and kept.)
 inline constexpr int64_t kLateMsMax = 2000;
+// A call that sent took longer: the process was stopped in it, and a time interpolated over it
+// would be a lie. Preemption alone hardly lasts so long.
+inline constexpr Duration kSendStall = 100ms;
 // A reply may reach the socket this long after its kernel timestamp (soft interrupts are put off
 // under load), so an echo times out that much after its deadline. Guess. The decision itself is by
 // timestamp.
@@ -122,14 +125,8 @@ inline constexpr Duration kSuspectWindow = 200ms;
 inline constexpr Duration kSuspectLinger = 2s;
 // Fewer send errors or drops in a window prove nothing.
 inline constexpr uint64_t kSuspectCountMin = 10;
-// So many of the devices that answered, lost within one interval (at most this long): then verdicts
-// wait for the canaries, at most so long. Asking them costs a round trip, so one device is enough
-// to ask.
-inline constexpr uint64_t kLostSharePercent = 30;
-inline constexpr Duration kLostIntervalMax = 60s;
+// Failures wait for the canaries at most so long.
 inline constexpr Duration kHoldMax = 1s;
-// Canaries that answered this recently need not be asked again.
-inline constexpr Duration kCanaryFresh = 200ms;
 // More are left out, said in the log.
 inline constexpr size_t kCanariesMax = 16;
 inline constexpr Duration kCanaryEvery = 1s;

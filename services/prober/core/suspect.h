@@ -1,8 +1,7 @@
-// Whether this prober may trust itself just now (§5), and whether so many devices fell silent at
-// once that it should ask its canaries first.
+// Whether this prober may trust itself just now (§5).
 //
-// In: what happened in each short window, how canaries do, which devices were lost. Out: the cause
-// of suspicion, or none. What follows from it is the engine's business.
+// In: what happened in each short window, how the canaries do. Out: the cause of suspicion, or
+// none. What follows from it is the engine's business (engine_guard.cpp).
 #pragma once
 
 #include <array>
@@ -37,23 +36,10 @@ class Suspect {
   void on_canaries(bool failing) { canaries_failing_ = failing; }
   Suspicion cause(MonoTime now) const;
 
-  // A device that answered before has failed.
-  void on_lost(uint32_t interval_ms, MonoTime now);
-  // More than 30 % of the devices that answered were lost within one interval of theirs (at most a
-  // minute). `answering`: how many still do.
-  bool share_lost(uint32_t answering, MonoTime now);
-
  private:
-  static constexpr int64_t kSeconds = 64;
-  void forget_lost(int64_t second);
-
   const SuspectLimits limits_;
   std::array<MonoTime, kSuspicionMax + 1> until_{};
   bool canaries_failing_ = false;
-
-  std::array<uint32_t, kSeconds> lost_until_{};  // by the second in which they cease to count
-  uint32_t lost_ = 0;
-  int64_t second_ = 0;  // all up to here are forgotten
 };
 
 }  // namespace gema::prober

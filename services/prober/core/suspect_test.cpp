@@ -46,33 +46,5 @@ TEST(Suspect, CanariesWeighMoreThanAllElseAndLastAsLongAsTheyFail) {
   EXPECT_EQ(suspect.cause(kNow), Suspicion::kSocketDrops);
 }
 
-TEST(Suspect, AShareIsLostBeyondThirtyPercentWithinOneInterval) {
-  Suspect suspect({});
-  for (int i = 0; i < 30; ++i) suspect.on_lost(5000, kNow);
-  EXPECT_FALSE(suspect.share_lost(70, kNow));
-  suspect.on_lost(5000, kNow + 4s);
-  EXPECT_TRUE(suspect.share_lost(69, kNow + 4s));
-  // The first thirty were lost more than an interval ago.
-  EXPECT_FALSE(suspect.share_lost(69, kNow + 7s));
-  EXPECT_FALSE(suspect.share_lost(0, kNow + 100s));
-}
-
-TEST(Suspect, LongIntervalsCountForAMinute) {
-  Suspect suspect({});
-  suspect.on_lost(3'600'000, kNow);
-  EXPECT_TRUE(suspect.share_lost(1, kNow + 59s));
-  EXPECT_FALSE(suspect.share_lost(1, kNow + 62s));
-}
-
-TEST(Suspect, LossesAreForgottenHoweverLongNobodyAsked) {
-  Suspect suspect({});
-  for (int round = 0; round < 200; ++round) {
-    const MonoTime now = kNow + std::chrono::seconds(round * 37);
-    suspect.on_lost(1000, now);
-    EXPECT_TRUE(suspect.share_lost(2, now)) << round;
-    EXPECT_FALSE(suspect.share_lost(3, now)) << round;
-  }
-}
-
 }  // namespace
 }  // namespace gema::prober

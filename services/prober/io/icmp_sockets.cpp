@@ -422,7 +422,12 @@ void IcmpSockets::send_batch(Socket& s, std::span<const Send* const> batch, std:
       const std::span<MonoTime> times(at.data(), static_cast<size_t>(n));
       for (int i = 0; i < n; ++i) at[static_cast<size_t>(i)] = before + i * each;
       if (stamps != nullptr) s.stamps.collect(times, batch.size() - done, before, *stamps);
-      for (const MonoTime t : times) fate(done++, SendStatus::kSent, t);
+      const bool stalled = after - before > kSendStall;  // then only the kernel's stamps are true
+      for (int i = 0; i < n; ++i) {
+        const MonoTime t = at[static_cast<size_t>(i)];
+        const bool timed = !stalled || t != before + i * each;
+        fate(done++, timed ? SendStatus::kSent : SendStatus::kUntimed, t);
+      }
       tries = 0;
       continue;
     }
