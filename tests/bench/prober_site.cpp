@@ -7,8 +7,9 @@
 //                                                  as one JSON object; into FILE, one line each:
 //                                                  device, slot, round trip in microseconds
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
-#include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <iostream>
 #include <string>
@@ -106,16 +107,24 @@ int read(const std::filesystem::path& dir, int64_t from_ms, int64_t to_ms, const
   return 0;
 }
 
+template <class Number>
+bool parse(const char* text, Number& number) {
+  const char* end = text + std::strlen(text);
+  const auto [at, error] = std::from_chars(text, end, number);
+  return error == std::errc() && at == end;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::string verb = argc > 1 ? argv[1] : "";
-  if (verb == "assign" && argc == 5) {
-    return assign(argv[2], static_cast<uint32_t>(std::atoi(argv[3])),
-                  static_cast<uint32_t>(std::atoi(argv[4])));
+  uint32_t devices = 0, interval_ms = 0;
+  if (verb == "assign" && argc == 5 && parse(argv[3], devices) && parse(argv[4], interval_ms)) {
+    return assign(argv[2], devices, interval_ms);
   }
-  if (verb == "read" && argc >= 5) {
-    return read(argv[2], std::atoll(argv[3]), std::atoll(argv[4]), argc > 5 ? argv[5] : nullptr);
+  int64_t from_ms = 0, to_ms = 0;
+  if (verb == "read" && argc >= 5 && parse(argv[3], from_ms) && parse(argv[4], to_ms)) {
+    return read(argv[2], from_ms, to_ms, argc > 5 ? argv[5] : nullptr);
   }
   return fail("usage: see the head of prober_site.cpp");
 }
