@@ -3,7 +3,7 @@
 
 #include <cerrno>
 
-#include "services/prober/core/engine_rig.h"
+#include "services/prober/core/engine_rig_for_test.h"
 
 namespace gema::prober {
 namespace {

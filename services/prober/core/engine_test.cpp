@@ -6,7 +6,7 @@
 #include <set>
 
 #include "common/base/random.h"
-#include "services/prober/core/engine_rig.h"
+#include "services/prober/core/engine_rig_for_test.h"
 
 namespace gema::prober {
 namespace {
