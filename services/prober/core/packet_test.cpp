@@ -119,6 +119,46 @@ TEST(Packet, UnreachableAndTimeExceededQuoteOurEcho) {
   }
 }
 
+TEST(Packet, AnErrorsTypeAndCodeSayWhatBecameOfTheEcho) {
+  struct Row {
+    Family family;
+    uint8_t type;
+    std::vector<uint8_t> codes;
+    EchoOutcome outcome;
+  };
+  using enum EchoOutcome;
+  const Row rows[] = {
+      {Family::kV4, 3, {0, 6, 11}, kNetUnreachable},
+      {Family::kV4, 3, {1, 7, 12}, kHostUnreachable},
+      {Family::kV4, 3, {3}, kPortUnreachable},
+      {Family::kV4, 3, {9, 10, 13, 14, 15}, kProhibited},
+      {Family::kV4, 3, {2, 4, 5, 8, 16, 255}, kUnreachable},
+      {Family::kV4, 11, {0, 1}, kTimeExceeded},
+      {Family::kV6, 1, {0}, kNetUnreachable},
+      {Family::kV6, 1, {1, 5, 6}, kProhibited},
+      {Family::kV6, 1, {3}, kHostUnreachable},
+      {Family::kV6, 1, {4}, kPortUnreachable},
+      {Family::kV6, 1, {2, 7, 8, 255}, kUnreachable},
+      {Family::kV6, 2, {0}, kUnreachable},  // too big
+      {Family::kV6, 3, {0, 1}, kTimeExceeded},
+  };
+  for (const Row& row : rows) {
+    for (const uint8_t code : row.codes) {
+      SCOPED_TRACE(testing::Message() << int{row.type} << "/" << int{code});
+      EXPECT_EQ(outcome_of(row.family, row.type, code), row.outcome);
+      const bool four = row.family == Family::kV4;
+      const Bytes head{row.type, code, 0, 0, 0, 0, 0, 0};
+      const Packet packet =
+          four ? parse_v4(v4_header(1) + head + v4_header(1) + echo(Family::kV4), kOurs)
+               : parse_v6(head + v6_header(58) + echo(Family::kV6), kOurs);
+      EXPECT_NE(packet.kind, PacketKind::kForeign);
+      EXPECT_EQ(packet.kind == PacketKind::kTimeExceeded, row.outcome == kTimeExceeded);
+      EXPECT_EQ(packet.icmp_type, row.type);
+      EXPECT_EQ(packet.icmp_code, code);
+    }
+  }
+}
+
 TEST(Packet, AnErrorQueueGivesTheEchoBack) {
   ParseOptions datagram{.identifier = 0x1234, .mask = 0xffff, .with_ip_header = false};
   EchoPayload p = payload();
