@@ -21,6 +21,8 @@ class Heartbeat {
 
   // Publishes when due. Returns when to call again.
   MonoTime tick(Now now);
+  // The next one is due at once: something that others wait for has changed.
+  void hurry() { due_ = MonoTime{}; }
 
  private:
   BusClient& client_;

@@ -150,13 +150,13 @@ void Loop::wait(std::optional<MonoTime> wakeup, Now now) {
       read_one(timer_, value);
     } else if (fd == stop_event_) {
       read_one(stop_event_, value);
-      stopped_ = true;
+      ++stops_;
     } else if (fd == signals_) {
       while (read_one(signals_, signal)) {
         if (signal.ssi_signo == SIGHUP) {
           reload_ = true;
         } else {
-          stopped_ = true;
+          ++stops_;
         }
       }
     } else {
@@ -165,13 +165,17 @@ void Loop::wait(std::optional<MonoTime> wakeup, Now now) {
   }
 }
 
+bool Loop::stops(Now now) {
+  return stops_ > 1 || (stops_ == 1 && (!may_stop_ || may_stop_(now)));
+}
+
 void Loop::run(const std::function<std::optional<MonoTime>(Now)>& turn) {
   std::optional<MonoTime> wakeup = MonoTime{};
   Now now = read_clock();
-  while (!stopped_) {
+  while (!stops(now)) {
     wait(wakeup, now);
-    if (stopped_) break;
     now = read_clock();
+    if (stops(now)) break;
     for (const auto& [fd, ready] : ready_) {
       const auto handler = handlers_.find(fd);
       if (handler == handlers_.end()) continue;  // removed by an earlier handler

@@ -49,6 +49,10 @@ class Loop {
   // past means at once, nullopt only on input. After SIGHUP, take_reload() is true once.
   void run(const std::function<std::optional<MonoTime>(Now)>& turn);
 
+  // Asked once a turn after SIGTERM, SIGINT or stop(): false lets the loop go on. The second signal
+  // or stop() ends it in any case.
+  void set_may_stop(std::function<bool(Now)> may_stop) { may_stop_ = std::move(may_stop); }
+
   // Thread-safe, and safe before run().
   void stop();
 
@@ -56,6 +60,7 @@ class Loop {
 
  private:
   void wait(std::optional<MonoTime> wakeup, Now now);
+  bool stops(Now now);
   void set_timer(MonoTime wakeup);
   int wait_briefly(std::span<epoll_event> events, Duration length);
 
@@ -63,7 +68,8 @@ class Loop {
   int timer_ = -1;
   int signals_ = -1;
   int stop_event_ = -1;
-  bool stopped_ = false;
+  int stops_ = 0;  // times that somebody wanted it
+  std::function<bool(Now)> may_stop_;
   bool reload_ = false;
   bool has_pwait2_ = true;
   std::map<int, std::function<void(Now, Readiness)>> handlers_;

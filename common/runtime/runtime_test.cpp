@@ -101,6 +101,20 @@ TEST(Loop, StopsOnSigtermAndNotesSighup) {
   EXPECT_FALSE(loop.take_reload());
 }
 
+TEST(Loop, GoesOnAfterASignalUntilItMayStopOrTheSecondOne) {
+  for (const bool second : {false, true}) {
+    Loop loop;
+    int turns = 0;
+    loop.set_may_stop([&](Now) { return !second && turns >= 5; });
+    loop.run([&](Now) -> std::optional<MonoTime> {
+      ++turns;
+      if (turns == 1 || (second && turns == 3)) raise(SIGTERM);
+      return MonoTime{};
+    });
+    EXPECT_EQ(turns, second ? 3 : 5);
+  }
+}
+
 TEST(Loop, StopFromAnotherThreadWakesIt) {
   Loop loop;
   std::thread other([&] { loop.stop(); });

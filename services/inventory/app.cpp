@@ -165,8 +165,11 @@ void App::on_heartbeat(std::string_view process, std::string_view payload, Now n
     probers_heard_[heard->process] =
         heard->location.empty() ? config_.default_location : heard->location;
   }
-  perform(assigner_.on_prober(
-      {.prober = heard->process, .location = heard->location, .held = heard->assignment}, now));
+  perform(assigner_.on_prober({.prober = heard->process,
+                               .location = heard->location,
+                               .held = heard->assignment,
+                               .leaving = heard->leaving},
+                              now));
 }
 
 // Somebody holds a version that we never gave: our disk and database are older than what was

@@ -169,11 +169,13 @@ Result<void> App::open_bus(Now now) {
     message.set_location(config_.location);
     message.mutable_assignment()->set_generation(assignments_->version().generation);
     message.mutable_assignment()->set_number(assignments_->version().number);
+    message.set_leaving(leaving_since_.has_value());
     message.set_paused(engine_->paused());
     message.set_paused_by(engine_->paused_by());
     message.set_ready(environment_.health.ready());
     for (const auto& what : environment_.health.waiting_for()) message.add_waiting_for(what);
   });
+  environment_.loop.set_may_stop([this](Now at) { return may_stop(at); });
   return {};
 }
 
@@ -420,6 +422,7 @@ void App::use_bus(Now now) {
     } else if (*taken) {
       give_back_memory();
       environment_.health.clear_waiting("assignment");
+      heartbeat_->hurry();  // a planned move waits for it
     }
   }
   producer_->tick(now);
@@ -490,6 +493,26 @@ MonoTime App::next_wakeup(Now now, bool drained) {
     next = std::min(next, now.mono + std::clamp(since, kReceivePollMin, kReceivePollMax));
   }
   return next;
+}
+
+// Other probers take over what this one checks, if there are any; it goes on until then, and until
+// its last results are acknowledged: a planned stop leaves nothing unmeasured.
+bool App::may_stop(Now now) {
+  if (!bus_ || !bus_->connected()) return true;
+  if (!leaving_since_) {
+    leaving_since_ = now.mono;
+    version_at_leaving_ = assignments_->version();
+    heartbeat_->hurry();
+    bus_due_ = now.mono;
+    obs::log_info("leaving", {{"devices", engine_->devices()}});
+  }
+  const Duration since = now.mono - *leaving_since_;
+  if (since >= kLeaveMax || !assignments_->any()) return true;
+  if (assignments_->version() == version_at_leaving_) return since >= kLeaveAnswerMax;
+  const bool idle = engine_->devices() == 0 && engine_->checks_in_flight() == 0;
+  if (!idle || engine_->has_results()) return false;
+  if (!idle_since_) idle_since_ = now.mono;
+  return producer_->stats().unacknowledged == 0 || now.mono - *idle_since_ >= kLeaveAckMax;
 }
 
 void App::stop() {

@@ -63,6 +63,7 @@ struct App {
   void use_bus(Now now);
   void each_second(Now now);
   MonoTime next_wakeup(Now now, bool drained);
+  bool may_stop(Now now);
 
   const Config config_;
   const runtime::Environment environment_;
@@ -97,6 +98,8 @@ struct App {
   MonoTime bus_due_{};
   MonoTime canaries_due_{};
   bool bus_readable_ = false;
+  std::optional<MonoTime> leaving_since_, idle_since_;
+  Version version_at_leaving_;
   uint32_t paused_ms_ = 0;  // since the last flush
   ProberHealth reported_;   // totals that earlier flushes have told
   uint64_t paused_ms_total_ = 0, paused_ms_logged_ = 0;

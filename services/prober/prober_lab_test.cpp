@@ -30,6 +30,7 @@
 #include "common/runtime/clock.h"
 #include "common/stream/producer.h"
 #include "services/prober/io/address_text.h"
+#include "services/prober/io/dns_server_for_test.h"
 #include "services/prober/io/icmp_sockets.h"
 #include "services/prober/io/state_files.h"
 #include "tests/support/child_process.h"
@@ -151,6 +152,7 @@ class Site {
     PingResults r;
     const auto read = (*producer)->read_after({}, [&](const stream::Spooled& record) {
       EXPECT_TRUE(decode_ping(record.payload, r));
+      changes.insert(changes.end(), r.address_changes.begin(), r.address_changes.end());
       for (size_t i = 0; i < r.size(); ++i) {
         EXPECT_EQ(record.key.partition, partition_of(r.device[i]));
         EXPECT_TRUE(is_slot(r.device[i], r.interval_ms[i], r.due_ms[i]));
@@ -178,6 +180,7 @@ class Site {
   const TempDir& dir() const { return dir_; }
   Assignment& assignment() { return assignment_; }
   ChildProcess prober;
+  std::vector<AddressChange> changes;  // by rows()
 
  private:
   TempDir dir_;
@@ -670,6 +673,43 @@ TEST(ProberInTheLab, NamesAreResolvedAndWithoutAnAddressASlotIsNotMeasured) {
   ASSERT_EQ(rows.size(), 2U);
   EXPECT_EQ(rows.at(1).back().verdict, Verdict::kAnswered);
   EXPECT_EQ(rows.at(2).back().reason, Reason::kNoAddress);
+}
+
+TEST(ProberInTheLab, ADeviceFollowsItsNameToAnotherAddressAndTheChangeIsTold) {
+  DnsServer server;
+  server.set("camera.test", {.v4 = {v4(12'001)}, .ttl_s = 1});
+  server.set("group.test", {.v4 = {"224.0.0.1"}});
+  Site site;
+  std::ofstream(site.dir() / "gema.yaml")
+      << "prober:\n  dns_servers: [\"" << server.endpoint() << "\"]\n";
+  site.add(1, "camera.test");
+  site.add(2, "group.test");
+  site.keep_assignment();
+  lab("silence", {v4(12'001)});
+  site.start();
+  auto says = [&](const std::string& words) {
+    return wait_until([&] { return site.log().find(words) != std::string::npos; }, 60s);
+  };
+  ASSERT_TRUE(says("name=camera.test from=\"\" to=" + v4(12'001))) << site.log();
+  ASSERT_TRUE(says("name=group.test why=\"only addresses that are never pinged\"")) << site.log();
+  pass(2s);
+  server.set("camera.test", {.v4 = {v4(12'002)}, .v6 = {v6(12'002)}, .ttl_s = 1});
+  ASSERT_TRUE(says("from=" + v4(12'001) + " to=" + v6(12'002))) << site.log();
+  server.set("camera.test", {.code = 2});
+  ASSERT_TRUE(says("why=\"server failure\" still_checked_at=" + v6(12'002))) << site.log();
+  pass(2s);
+  site.stop();
+  lab("answer", {v4(12'001)});
+  const Rows rows = site.rows();
+  EXPECT_GT(count(rows.at(1), Verdict::kFailed), 0U);
+  EXPECT_EQ(rows.at(1).back().verdict, Verdict::kAnswered);
+  EXPECT_EQ(rows.at(2).back().reason, Reason::kNoAddress);
+  ASSERT_EQ(site.changes.size(), 2U);
+  EXPECT_FALSE(site.changes[0].from.known());
+  EXPECT_EQ(to_text(site.changes[0].to), v4(12'001));
+  EXPECT_EQ(to_text(site.changes[1].from), v4(12'001));
+  EXPECT_EQ(to_text(site.changes[1].to), v6(12'002));
+  EXPECT_GT(site.changes[1].at_ms, site.changes[0].at_ms);
 }
 
 // --- sockets ------------------------------------------------------------------------------------

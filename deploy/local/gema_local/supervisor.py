@@ -63,6 +63,20 @@ class Supervisor:
     def pid(self):
         return self.proxy.supervisor.getPID()
 
+    def apply_changes(self):
+        """Starts what is new in its configuration file and stops what is no longer there. Returns the names of
+        both. What changed in other ways goes on as it is."""
+        added, _, removed = self.proxy.supervisor.reloadConfig()[0]
+        for name in removed:
+            self.proxy.supervisor.stopProcessGroup(name, False)
+        for name in removed:
+            while self.processes()[name]["statename"] == "STOPPING":  # ends: the supervisor kills in the end
+                time.sleep(0.05)
+            self.proxy.supervisor.removeProcessGroup(name)
+        for name in added:
+            self.proxy.supervisor.addProcessGroup(name)
+        return added, removed
+
     def stop(self, progress, timeout_s=120):
         """Stops all processes, last started first. Returns True when everything is gone."""
         pid = self.pid()

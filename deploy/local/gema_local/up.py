@@ -37,6 +37,7 @@ it keeps is in one directory; nothing else on the machine is touched.
   deploy/local/up --devices my-hosts.csv         watch these (columns by name: ip_address, hostname,
                                                  merk, os, interval_s, ...; README says which)
   deploy/local/up --data /srv/gema --detach      come back when all is ready, keep running
+  deploy/local/up --data /srv/gema --probers 4   while it runs: so many probers from now on
   deploy/local/down --data /srv/gema             stop that one
 
 Ctrl-C stops everything cleanly; the next start goes on where this one stopped.
@@ -52,14 +53,15 @@ def parse(arguments):
     parser.add_argument("--port", type=int, default=8080,
                         help="HTTP port on 127.0.0.1 (default: 8080; 0: any free one, see DIR/url)")
     parser.add_argument("--devices", metavar="FILE", help="a .csv or .yaml file; it is read again at each start with it")
-    parser.add_argument("--probers", metavar="N", type=int, default=1, help="how many probers (default: 1)")
+    parser.add_argument("--probers", metavar="N", type=int,
+                        help="how many probers (default: 1). While Gema runs: starts or stops some")
     parser.add_argument("--detach", action="store_true", help="return as soon as all is ready")
     parser.add_argument("--no-install", action="store_true", help="never call apt; say what is missing")
     parser.add_argument("--second-stage", metavar="FILE", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if not 0 <= options.port <= 65535:
         raise Refused(f"--port {options.port}: must be 0 to 65535")
-    if not 1 <= options.probers <= PROBERS_MAX:
+    if options.probers is not None and not 1 <= options.probers <= PROBERS_MAX:
         raise Refused(f"--probers {options.probers}: must be 1 to {PROBERS_MAX}")
     return options
 
@@ -144,6 +146,8 @@ def first_stage(options, arguments):
     layout.check()
     identity.check_owner(layout)
     given = read_devices(options.devices) if options.devices else None
+    if options.probers is not None and not given and Supervisor(layout).running():
+        change_probers_first_stage(layout, arguments)
     refuse_if_running(layout)
     if options.port != 0:
         check_port(options.port)
@@ -159,6 +163,18 @@ def first_stage(options, arguments):
             "devices": given and [given[0].decode("utf-8", "surrogateescape"), given[1], os.path.abspath(options.devices)]}
     path = hand_over(layout, who, plan)
     os.chdir("/")  # where we came from may be closed to the identity
+    os.execvp((prefix or [sys.executable])[0],
+              [*prefix, sys.executable, "-B", str(pathlib.Path(__file__).resolve()), "--second-stage", str(path),
+               *strip_data(arguments), "--data", str(layout.dir)])
+
+
+def change_probers_first_stage(layout, arguments):
+    who = identity.choose(layout, needed_files())
+    prefix = identity.become(who)
+    plan = {"environment": dict(os.environ, HOME=str(layout.dir)), "nested": who.nested, "devices": None,
+            "change_probers": True}
+    path = hand_over(layout, who, plan)
+    os.chdir("/")
     os.execvp((prefix or [sys.executable])[0],
               [*prefix, sys.executable, "-B", str(pathlib.Path(__file__).resolve()), "--second-stage", str(path),
                *strip_data(arguments), "--data", str(layout.dir)])
@@ -423,6 +439,32 @@ def watch(layout, port, daemon):
     console.say("stopped (by deploy/local/down, or the supervisor was killed)")
 
 
+def change_probers(layout, who, count):
+    """Starts or stops probers of a running stack, until there are `count`. The others go on."""
+    programs = processes.all_processes(layout, who, postgres.major(layout), count)
+    make_keys(layout, programs)  # the broker notices within a second
+    render(layout, "supervisord.conf", more=processes.supervisor_sections(layout, programs))
+    supervisor = Supervisor(layout)
+    started, stopped = supervisor.apply_changes()
+    for name in stopped:
+        for suffix in ("pid", "http.sock"):
+            (layout.run / f"{name}.{suffix}").unlink(missing_ok=True)
+    port = int(layout.url.read_text(encoding="ascii").strip().rsplit(":", 1)[1])
+    deadline = time.monotonic() + READY_SECONDS
+    while waiting := not_ready(layout, [p for p in programs if p.name in started], port):
+        name, why = next(iter(waiting.items()))
+        console.live(console.dim(f"starting: {name}: {why}"))
+        if time.monotonic() > deadline:
+            console.complain(f"deploy/local/up: {name} is not ready after {READY_SECONDS} s: {why}; it goes on trying, "
+                             f"see {layout.log}/{name}.log")
+            return 1
+        time.sleep(0.05)
+    console.say("; ".join(filter(None, [started and f"started {', '.join(started)}",
+                                        stopped and f"stopped {', '.join(stopped)}",
+                                        f"{count} prober{'s' if count > 1 else ''} now"])))
+    return 0
+
+
 def second_stage(options):
     path = pathlib.Path(options.second_stage)
     plan = json.loads(path.read_text(encoding="utf-8"))
@@ -433,10 +475,12 @@ def second_stage(options):
     who = identity.Identity(os.geteuid(), os.getegid(), plan["nested"])
     layout = Layout(options.data)
     lock = take_lock(layout)
+    if plan.get("change_probers"):
+        return change_probers(layout, who, options.probers)
     refuse_if_running(layout)
     port = check_port(options.port)
     version = postgres.major(layout)
-    programs = processes.all_processes(layout, who, version, options.probers)
+    programs = processes.all_processes(layout, who, version, options.probers or 1)
     services = [program for program in programs if program.health]
 
     settings = json.loads(layout.marker.read_text()) if layout.is_ours() else {"devices_read": False}

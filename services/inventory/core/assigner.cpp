@@ -74,13 +74,19 @@ AssignerEffects Assigner::on_prober(const ProberHeartbeat& heartbeat, Now now) {
   }
   Prober& prober = found->second;
   if (!prober.alive || prober.location != location) changed_ = true;
+  if (prober.leaving != heartbeat.leaving) changed_ = urgent_ = true;
+  prober.leaving = heartbeat.leaving;
   prober.alive = true;
   prober.location = location;
   prober.last_heard = now.mono;
   prober.judged = false;
   if (prober.held != heartbeat.held) {
     prober.held = heartbeat.held;
-    changed_ = true;  // a planned move may be confirmed
+    changed_ =
+        true;  // a planned move may be confirmed, and somebody may wait for it in order to stop
+    urgent_ = urgent_ || std::any_of(probers_.begin(), probers_.end(), [](const auto& entry) {
+                return entry.second.alive && entry.second.leaving;
+              });
   }
   if (!first_prober_heard_) first_prober_heard_ = now.mono;
   AssignerEffects effects = due(now);
@@ -117,7 +123,7 @@ void Assigner::judge_silence(Now now) {
   size_t alive = 0, quiet = 0;
   bool silent_unjudged = false;
   for (const auto& [name, prober] : probers_) {
-    if (!prober.alive) continue;
+    if (!prober.alive || prober.leaving) continue;  // its silence surprises nobody
     ++alive;
     if (now.mono - prober.last_heard >= kQuiet) ++quiet;
     if (now.mono - prober.last_heard >= kSilence && !prober.judged) silent_unjudged = true;
@@ -134,7 +140,7 @@ void Assigner::judge_silence(Now now) {
   for (auto& [name, prober] : probers_) {
     if (!prober.alive || now.mono - prober.last_heard < kSilence) continue;
     prober.alive = false;
-    ++counts_.deaths;
+    counts_.deaths += prober.leaving ? 0 : 1;
     changed_ = urgent_ = true;
   }
 }
@@ -160,7 +166,7 @@ AssignerEffects Assigner::due(Now now) {
 void Assigner::decide(Now now) {
   std::map<std::string, std::vector<std::string>> candidates;  // per location, by name
   for (const auto& [name, prober] : probers_) {
-    if (prober.alive) candidates[prober.location].push_back(name);
+    if (prober.alive && !prober.leaving) candidates[prober.location].push_back(name);
   }
   // What should be owned where, taking over what is known.
   std::map<std::string, LocationDevices> wanted;
@@ -182,14 +188,14 @@ void Assigner::decide(Now now) {
   for (auto& [name, devices] : locations_) {
     const std::vector<std::string>& here = candidates[name];
     for (auto& [id, ownership] : devices) {
-      decide_device(id, ownership, here, hold);
+      decide_device(id, ownership, name, here, hold);
       counts_.unassigned += ownership.owner.empty() ? 1 : 0;
       counts_.moving += ownership.next.empty() ? 0 : 1;
     }
   }
 }
 
-void Assigner::decide_device(DeviceId id, Ownership& own,
+void Assigner::decide_device(DeviceId id, Ownership& own, const std::string& location,
                              const std::vector<std::string>& candidates, bool hold) {
   if (candidates.empty()) return;  // nobody to give it to: who owned it goes on, if it can
   const auto is_candidate = [&](const std::string& name) {
@@ -197,7 +203,12 @@ void Assigner::decide_device(DeviceId id, Ownership& own,
   };
   const std::string_view best = rendezvous_owner(id, candidates);
   if (!own.next.empty() && !is_candidate(own.next)) own.next.clear();
-  const bool owner_there = !own.owner.empty() && is_candidate(own.owner);
+  const auto is_leaving = [&](const std::string& name) {
+    const auto found = probers_.find(name);
+    return found != probers_.end() && found->second.alive && found->second.leaving &&
+           found->second.location == location;
+  };
+  const bool owner_there = !own.owner.empty() && (is_candidate(own.owner) || is_leaving(own.owner));
   if (!owner_there) {
     if (!own.owner.empty()) {
       if (hold) return;

@@ -11,6 +11,8 @@
 //    connection by hearing our own heartbeat come back from the broker.
 //  - A device nobody owns is given out at once (1 s after the first prober was heard, so that a
 //    fresh installation's probers share from the start).
+//  - A prober that says it is leaving gets nothing more; what it has moves as planned, if there is
+//    anybody else, and it goes on until then.
 //  - Planned moves: the new owner gets the device first; the old one loses it when the new one's
 //    heartbeat shows that it holds that assignment. Checked twice meanwhile, never not at all.
 //  - A prober whose heartbeat shows an older assignment gets it again, ever less often.
@@ -43,6 +45,7 @@ struct ProberHeartbeat {
   std::string prober;
   std::string location;  // empty = the default one
   Version held;          // assignment
+  bool leaving = false;  // it will stop as soon as others have its devices
 };
 
 // Who owned what, as kept on disk.
@@ -114,6 +117,7 @@ class Assigner {
     std::string location;
     MonoTime last_heard{};
     bool alive = true;
+    bool leaving = false;
     bool judged = false;  // was quiet when a hold began: dies at its end, without another hold
     Version held;         // as its last heartbeat said
     uint64_t number = 0;  // of its current assignment
@@ -132,8 +136,8 @@ class Assigner {
   Version version_of(const Prober& prober) const { return {config_.generation, prober.number}; }
   void judge_silence(Now now);
   void decide(Now now);
-  void decide_device(DeviceId id, Ownership& ownership, const std::vector<std::string>& candidates,
-                     bool hold);
+  void decide_device(DeviceId id, Ownership& ownership, const std::string& location,
+                     const std::vector<std::string>& candidates, bool hold);
   void issue(Now now, AssignerEffects& effects);
   AssignerEffects due(Now now);
 

@@ -54,9 +54,11 @@ class Scenario {
         if (bus_up) take(assigner.on_own_heartbeat(now()));
         for (auto& [name, prober] : probers) {
           if (prober.alive && bus_up) {
-            take(assigner.on_prober(
-                {.prober = name, .location = prober.location, .held = prober.holds.version},
-                now()));
+            take(assigner.on_prober({.prober = name,
+                                     .location = prober.location,
+                                     .held = prober.holds.version,
+                                     .leaving = prober.leaving},
+                                    now()));
           }
         }
       }
@@ -110,6 +112,7 @@ class Scenario {
     std::string location;
     bool alive = true;
     bool deaf = false;
+    bool leaving = false;
     Assignment holds;
   };
 
@@ -131,6 +134,50 @@ TEST(Assigner, AFreshInstallationIsSharedWithinThreeSeconds) {
   s.expect_settled();
   EXPECT_EQ(s.assigner.assignment_of("prober-1").location, "default");
   EXPECT_EQ(s.assigner.stats().moves_planned, 0u);
+}
+
+TEST(Assigner, WhatALeavingProberHasMovesAsPlannedAndItGetsNothingMore) {
+  Scenario s;
+  s.probers = {{"prober-1", {}}, {"prober-2", {}}, {"prober-3", {}}};
+  s.devices(300);
+  s.run(20s);
+  s.unchecked.clear();
+  s.probers["prober-2"].leaving = true;
+  s.run(3s);
+  EXPECT_EQ(s.share("prober-2"), 0U);
+  EXPECT_TRUE(s.unchecked.empty());
+  s.devices(400);  // new ones go to the others
+  s.run(3s);
+  EXPECT_EQ(s.share("prober-2"), 0U);
+  s.probers["prober-2"].alive = false;
+  s.run(10s);
+  EXPECT_EQ(s.assigner.stats().deaths, 0U);
+  EXPECT_EQ(s.assigner.stats().moves_after_death, 0U);
+  s.expect_settled();
+  // Back after all.
+  s.probers["prober-2"].alive = true;
+  s.probers["prober-2"].leaving = false;
+  s.run(5s);
+  s.expect_settled();
+  EXPECT_LE(s.unchecked.size(), 100U);  // the new devices, once
+}
+
+TEST(Assigner, ALeavingProberThatIsAloneKeepsItsDevices) {
+  Scenario s;
+  s.probers = {{"prober-1", {}}};
+  s.devices(10);
+  s.run(20s);
+  s.probers["prober-1"].leaving = true;
+  s.run(5s);
+  EXPECT_EQ(s.share("prober-1"), 10U);
+  // All leave: the last ones have nobody to give to.
+  s.probers["prober-2"] = {.leaving = true};
+  s.run(5s);
+  EXPECT_EQ(s.share("prober-1"), 10U);
+  s.probers["prober-2"].leaving = false;
+  s.run(5s);
+  EXPECT_EQ(s.share("prober-1"), 0U);
+  EXPECT_EQ(s.share("prober-2"), 10U);
 }
 
 TEST(Assigner, ANewDeviceIsGivenOutAtOnceAndALostOneTakenBack) {

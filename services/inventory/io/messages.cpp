@@ -17,7 +17,8 @@ std::optional<HeardHeartbeat> read_heartbeat(std::string_view bytes) {
                         .kind = message.kind(),
                         .location = message.location(),
                         .catalogue = from_proto(message.catalogue()),
-                        .assignment = from_proto(message.assignment())};
+                        .assignment = from_proto(message.assignment()),
+                        .leaving = message.leaving()};
 }
 
 void fill(const OwnHeartbeat& own, v1::Heartbeat& message) {

@@ -22,8 +22,9 @@ struct HeardHeartbeat {
   std::string process;
   std::string kind;
   std::string location;
-  Version catalogue;   // what it holds
-  Version assignment;  // probers: what it holds
+  Version catalogue;     // what it holds
+  Version assignment;    // probers: what it holds
+  bool leaving = false;  // probers: about to stop
 };
 
 // nullopt: the bytes are no heartbeat.

@@ -204,6 +204,16 @@ inline constexpr uint32_t kTcpPortsMax = 8;              // of a device; more ar
 inline constexpr size_t kSecretNameMax = 100;            // longer: no such secret
 inline constexpr size_t kSecretBytesMax = 4096;          // longer: refused
 
+// --- leaving ---
+// Asked to stop, a prober hands its devices to others. Nobody takes any within this: it is alone,
+// or inventory is away.
+inline constexpr Duration kLeaveAnswerMax = 1s;
+// Its last results wait so long for acknowledgements: the recorder's comes within a second. The
+// tracker's may take five; what it lacks then is in the spool until the next start.
+inline constexpr Duration kLeaveAckMax = 1500ms;
+// And it stops by then, whatever is left: a supervisor waits 10 s or more. Guess.
+inline constexpr Duration kLeaveMax = 5s;
+
 // --- watermark ---
 inline constexpr size_t kMarksKept = 512;  // one a second; an older slot is read from the oldest
 

@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-namespace gema::prober::testing {
+namespace gema::prober {
 
 class DnsServer {
  public:
@@ -170,4 +170,4 @@ class DnsServer {
   std::thread thread_;
 };
 
-}  // namespace gema::prober::testing
+}  // namespace gema::prober

@@ -14,8 +14,6 @@
 namespace gema::prober {
 namespace {
 
-using testing::DnsServer;
-
 struct Rig {
   runtime::Loop loop;
   std::unique_ptr<Resolver> resolver;
