@@ -471,6 +471,7 @@ class Engine {
   Suspicion suspicion_ = Suspicion::kNone;
   int64_t suspect_until_ms_ = INT64_MIN;  // slot time up to which it was suspect
   std::optional<MonoTime> hold_until_;    // uncertain verdicts wait
+  std::vector<uint32_t> held_;            // devices where one does; at most the results of kHoldMax
   MonoTime window_end_{};
   uint32_t window_lag_us_ = 0;
   uint64_t window_sent_ = 0, window_errors_ = 0, window_drops_ = 0;  // totals at its beginning

@@ -159,9 +159,8 @@ void Engine::decide_hold(MonoTime now) {
     suspect_until_ms_ = clock_.slot_ms(now);
   }
   suspicion_ = suspect_.cause(now);
-  for (uint32_t i = 0; i < devices_.size(); ++i) {
-    if (devices_[i].head != kNone) settle(i);
-  }
+  for (const uint32_t device : held_) settle(device);
+  held_.clear();
 }
 
 bool Engine::certain(const Check& c) const {

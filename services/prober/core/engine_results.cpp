@@ -20,7 +20,10 @@ constexpr size_t kProofBytes = 24;
 void Engine::settle(uint32_t device) {
   Device& d = devices_[device];
   while (d.head != kNone && check(d.head).state == State::kFinished) {
-    if (hold_until_ && !certain(check(d.head))) return;
+    if (hold_until_ && !certain(check(d.head))) {
+      held_.push_back(device);
+      return;
+    }
     emit(check(d.head), d);
     pop_head(d);
   }
