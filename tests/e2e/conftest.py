@@ -23,3 +23,10 @@ def lab():
     with lab_module.Lab(seconds=1800, name=f"gema-e2e-{os.getpid()}") as made:
         made.enter()
         yield made
+
+
+# Each file begins with a network in which everything answers, whatever the one before left behind.
+@pytest.fixture(scope="module", autouse=True)
+def everything_answers(lab):
+    yield
+    lab.answer_all()

@@ -205,6 +205,11 @@ class Lab:
         """Undoes silence()."""
         self._elements("delete", "silent", targets)
 
+    def answer_all(self):
+        """Undoes silence(), mute(), lossy() and unreachable() for everyone."""
+        self._nft("".join(f"flush set inet lab {kind}{family}\n" for family in (4, 6)
+                          for kind in ("silent", "mute", "lossy", "unreachable")))
+
     def cut(self):
         """The probing side's uplink goes down; its own addresses and routes stay."""
         _run("ip", "-n", self.far, "link", "set", "veth0", "down")

@@ -32,6 +32,10 @@ def test_every_address_of_the_range_answers_until_it_is_silenced():
         assert " 0% packet loss" in ping(lab, first)
         lab.unreachable([last])
         assert "Destination Host Unreachable" in ping(lab, last)
+        lab.mute([first])
+        lab.answer_all()
+        assert " 0% packet loss" in ping(lab, first)
+        assert " 0% packet loss" in ping(lab, last)
 
 
 def test_a_mute_address_answers_no_echo_but_serves_pages(tmp_path):
