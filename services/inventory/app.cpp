@@ -227,6 +227,7 @@ void App::keep_on_disk() {
     if (done && owners) done = files_.write_owners(*owners);
     return [this, done](Now) {
       disk_busy_ = false;
+      on_its_way_ = {};
       if (done) return;
       gauges_.count("disk_errors_total", "State files that could not be written.");
       obs::log_error("cannot keep the state on disk", {{"error", done.error().message}});
@@ -234,6 +235,7 @@ void App::keep_on_disk() {
   });
   if (!submitted) return;
   disk_busy_ = true;
+  on_its_way_ = {catalogue_to_disk_, owners_to_disk_, probing_to_disk_};
   catalogue_to_disk_ = owners_to_disk_ = probing_to_disk_ = false;
 }
 
@@ -261,10 +263,10 @@ void App::stop() {
   database_.reset();
   disk_.reset();
   if (client_ && calls_) env_.loop.remove_fd(client_->fd());
-  // What the disk worker did not get to.
-  if (catalogue_to_disk_) (void)files_.write_catalogue(catalogue_bytes_);
-  if (owners_to_disk_) (void)files_.write_owners(assigner_.owners());
-  if (probing_to_disk_) (void)files_.write_probing(probing_);
+  // What the disk worker did not get to: it drops a job that it has not begun.
+  if (catalogue_to_disk_ || on_its_way_.catalogue) (void)files_.write_catalogue(catalogue_bytes_);
+  if (owners_to_disk_ || on_its_way_.owners) (void)files_.write_owners(assigner_.owners());
+  if (probing_to_disk_ || on_its_way_.probing) (void)files_.write_probing(probing_);
 }
 
 }  // namespace gema::inventory

@@ -130,6 +130,12 @@ class App {
   bool catalogue_to_disk_ = false;
   bool owners_to_disk_ = false;
   bool disk_busy_ = false;
+  // Handed to the disk worker by keep_on_disk(), and not known to be written.
+  struct OnItsWay {
+    bool catalogue = false;
+    bool owners = false;
+    bool probing = false;
+  } on_its_way_;
   bool trim_due_ = false;
   std::optional<MonoTime> shown_at_;
 };
