@@ -273,6 +273,88 @@ TEST_F(ServerTest, StopEndsStreamsAndRemovesTheSocket) {
   EXPECT_FALSE(std::filesystem::exists(options.socket));
 }
 
+// --- streams whose end matters ------------------------------------------------------------------
+
+struct WholeStreamTest : ServerTest {
+  // Three lines; `whole`: says so at the end.
+  void serve(bool whole) {
+    options.handler = [whole](const Request&) {
+      Response response;
+      response.content_type = "text/csv";
+      response.end_matters = true;
+      response.stream = [whole, n = 0](StreamSink& sink) mutable {
+        if (n == 3) {
+          if (whole) sink.finish();
+          return false;
+        }
+        return sink.wait_for_room() == StreamSink::Room::kRoom &&
+               sink.write("line " + std::to_string(n++) + "\n");
+      };
+      return response;
+    };
+    start();
+  }
+};
+
+TEST_F(WholeStreamTest, OnlyAWholeOneHasALastChunk) {
+  serve(true);
+  const std::string reply = ask("GET / HTTP/1.1\r\n\r\n");
+  EXPECT_HAS(reply, "Transfer-Encoding: chunked");
+  EXPECT_HAS(reply, "7\r\nline 0\n\r\n7\r\nline 1\n\r\n7\r\nline 2\n\r\n0\r\n\r\n");
+}
+
+TEST_F(WholeStreamTest, OneThatBrokeOffHasNone) {
+  serve(false);
+  const std::string reply = ask("GET / HTTP/1.1\r\n\r\n");
+  EXPECT_HAS(reply, "line 2\n\r\n");
+  EXPECT_LACKS(reply, "0\r\n\r\n");
+}
+
+TEST_F(WholeStreamTest, AnOldClientGetsNoChunks) {
+  serve(true);
+  const std::string reply = ask("GET / HTTP/1.0\r\n\r\n");
+  EXPECT_LACKS(reply, "chunked");
+  EXPECT_HAS(reply, "\r\n\r\nline 0\nline 1\nline 2\n");
+}
+
+TEST_F(WholeStreamTest, ASlowReaderIsWaitedForAndOneThatLeftIsNoticed) {
+  using Room = StreamSink::Room;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<Room> seen;
+  options.write_timeout = std::chrono::seconds(1);
+  options.handler = [&](const Request&) {
+    Response response;
+    response.end_matters = true;
+    response.stream = [&](StreamSink& sink) {
+      const Room room = sink.wait_for_room();
+      {
+        const std::lock_guard lock(mutex);
+        seen.push_back(room);
+        changed.notify_all();
+      }
+      return room == Room::kNotYet ||
+             (room == Room::kRoom && sink.write(std::string(16 << 10, 'x')));
+    };
+    return response;
+  };
+  start();
+  const auto wait_until = [&](Room last) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, std::chrono::seconds(30),
+                            [&] { return !seen.empty() && seen.back() == last; });
+  };
+  {
+    Connection client(options.socket.string());
+    client.send("GET / HTTP/1.1\r\n\r\n");
+    EXPECT_TRUE(wait_until(Room::kNotYet));
+    // It takes something: the stream goes on.
+    for (int i = 0; i < 200; ++i) client.read("x");
+    EXPECT_TRUE(wait_until(Room::kRoom));
+  }
+  EXPECT_TRUE(wait_until(Room::kGone));
+}
+
 // A reader that takes nothing: the write fails after the write timeout and the thread is free.
 TEST_F(ServerTest, AClientThatReadsNothingLosesItsStream) {
   std::mutex mutex;

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <charconv>
+#include <chrono>
 #include <cstring>
 #include <optional>
 #include <thread>
@@ -71,6 +72,17 @@ bool is_served(const std::string& path) {
   const bool served = rc == 0 || errno == EAGAIN;
   ::close(fd);
   return served;
+}
+
+// The library waits for at most `patience` and does not say why in vain; a connection that is gone
+// is noticed at once.
+StreamSink::Room wait_for_room(httplib::DataSink& raw, std::chrono::seconds patience) {
+  const auto begin = std::chrono::steady_clock::now();
+  if (raw.is_writable()) {
+    return StreamSink::Room::kRoom;
+  }
+  return std::chrono::steady_clock::now() - begin >= patience / 2 ? StreamSink::Room::kNotYet
+                                                                  : StreamSink::Room::kGone;
 }
 
 struct Refusal {
@@ -173,20 +185,33 @@ void Server::Impl::write(const Request& request, Response response, httplib::Res
   if (response.stream && !request.head) {
     auto stream = std::move(response.stream);
     auto closed = std::move(response.stream_closed);
-    out.set_content_provider(
-        response.content_type,
-        [stream](size_t, httplib::DataSink& raw) {
-          StreamSink sink{
-              .write =
-                  [&raw](std::string_view bytes) { return raw.write(bytes.data(), bytes.size()); },
-              .alive = [&raw] { return raw.is_writable(); }};
-          return stream(sink);
-        },
-        [closed](bool) {
-          if (closed) {
-            closed();
-          }
-        });
+    const bool chunked = response.end_matters && request.http_1_1;
+    const auto provider = [stream, chunked, patience = options.write_timeout](
+                              size_t, httplib::DataSink& raw) {
+      bool finished = false;
+      StreamSink sink{
+          .write = [&raw](std::string_view bytes) { return raw.write(bytes.data(), bytes.size()); },
+          .alive = [&raw] { return raw.is_writable(); },
+          .wait_for_room = [&raw, patience] { return wait_for_room(raw, patience); },
+          .finish =
+              [&raw, &finished, chunked] {
+                finished = true;
+                if (chunked) raw.done();
+              }};
+      const bool more = stream(sink);
+      // A chunked stream that returns false here has no last chunk.
+      return more || (finished && chunked);
+    };
+    const auto releaser = [closed](bool) {
+      if (closed) {
+        closed();
+      }
+    };
+    if (chunked) {
+      out.set_chunked_content_provider(response.content_type, provider, releaser);
+    } else {
+      out.set_content_provider(response.content_type, provider, releaser);
+    }
     return;
   }
   if (response.stream_closed) {
@@ -209,6 +234,7 @@ httplib::Server::HandlerResponse Server::Impl::before_routing(const httplib::Req
   Request request;
   request.head = raw.method == "HEAD";
   request.method = request.head ? "GET" : raw.method;
+  request.http_1_1 = raw.version == "HTTP/1.1";
   request.target = raw.target;
   for (const auto& [name, value] : raw.headers) {
     // The library adds REMOTE_ADDR and the like as if the client had sent them.
