@@ -4,6 +4,8 @@
 #include <charconv>
 #include <chrono>
 
+#include "common/domain/csv_text.h"
+
 namespace gema::recorder {
 namespace {
 
@@ -115,23 +117,6 @@ bool past_keeping(LocalDay day, LocalDay today, uint32_t keep_days) {
   return int64_t{today} - day > int64_t{keep_days};
 }
 
-void append_cell(std::string& out, std::string_view text) {
-  const bool formula =
-      !text.empty() && std::string_view("=+-@\t\r").find(text.front()) != std::string_view::npos;
-  const bool quoted = text.find_first_of(",\"\r\n") != std::string_view::npos;
-  if (quoted) out += '"';
-  if (formula) out += '\'';
-  if (!quoted) {
-    out += text;
-    return;
-  }
-  for (const char c : text) {
-    if (c == '"') out += '"';
-    out += c;
-  }
-  out += '"';
-}
-
 void append_header(std::string& out, CsvColumns columns) {
   const size_t count = columns == CsvColumns::kAll ? kPingColumns.size() : kShortColumns;
   for (size_t i = 0; i < count; ++i) {
@@ -148,7 +133,7 @@ void append_row(std::string& out, const Device& device, const PingSample& sample
   for_each_cell(device, sample, offset, [&](std::string_view text) {
     if (column == count) return;
     if (column++ > 0) out += ',';
-    append_cell(out, text);
+    append_csv_cell(out, text);
   });
   out += "\r\n";
 }

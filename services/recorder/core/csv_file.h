@@ -2,8 +2,7 @@
 // which order, how a cell is written, which local day a result belongs to, which files are past
 // keeping.
 //
-// Cells are quoted as RFC 4180 says, lines end with CR LF. A cell that a spreadsheet would take for
-// a formula (it begins with = + - @, tab or CR) gets a ' before it.
+// Cells are written as common/domain/csv_text.h says, lines end with CR LF.
 //
 // Pure: local time is asked of the caller.
 #pragma once
@@ -61,7 +60,6 @@ struct CsvResult {
   friend bool operator==(const CsvResult&, const CsvResult&) = default;
 };
 
-void append_cell(std::string& out, std::string_view text);
 void append_header(std::string& out, CsvColumns columns);
 void append_row(std::string& out, const Device& device, const PingSample& sample,
                 const UtcOffset& offset, CsvColumns columns);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "common/base/random.h"
+#include "common/domain/csv_text.h"
 #include "services/recorder/core/csv_book.h"
 #include "services/recorder/core/csv_file.h"
 #include "services/recorder/core/limits.h"
@@ -25,7 +26,7 @@ int64_t utc_ms(const char* day, int64_t hour, int64_t minute = 0) {
 
 std::string cell(std::string_view text) {
   std::string out;
-  append_cell(out, text);
+  append_csv_cell(out, text);
   return out;
 }
 

@@ -98,6 +98,12 @@ Result<Compacted> CompactStore::step(WallTime now) {
         return out;
       }
     }
+    // An import (gema import) writes packed rows and rollups, too: one of us at a time.
+    if (!tx.exec("SELECT pg_try_advisory_xact_lock(hashtext('gema compaction'))")[0][0]
+             .as<bool>()) {
+      out.idle = true;
+      return out;
+    }
     // What is lost by a crash is done again. Seldom more than the cheapest plan for us: a few
     // devices out of many.
     tx.exec("SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off");

@@ -19,9 +19,9 @@
 #include "common/base/result.h"
 #include "common/base/time.h"
 #include "common/domain/cleanup.h"
+#include "common/domain/hour_merger.h"
 #include "common/domain/slot.h"
 #include "common/postgres/connection.h"
-#include "services/recorder/core/compact.h"
 
 namespace gema::recorder {
 
@@ -35,7 +35,7 @@ struct CompactOptions {
 
 struct Compacted {
   bool more = false;  // call again at once
-  bool idle = false;  // another compactor is at work
+  bool idle = false;  // another compactor, or an import, is at work
   uint64_t hours = 0;
   uint64_t late_hours = 0;  // of these: had been compacted before
   uint64_t days = 0;

@@ -1,4 +1,4 @@
-#include "services/recorder/core/compact.h"
+#include "common/domain/hour_merger.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 #include "common/domain/packed_chunk.h"
 #include "common/domain/rollup.h"
 
-namespace gema::recorder {
+namespace gema {
 namespace {
 
 constexpr size_t kHours = 24;
@@ -57,7 +57,9 @@ void HourMerger::begin(DeviceId device, int64_t hour_ms) {
 
 bool HourMerger::add(const HourSource& source, const ChunkView& chunk) {
   GEMA_ASSERT(chunk.device == device_);
-  Group& group = groups_[{source, chunk.step_ms}];
+  const uint32_t phase_ms =
+      chunk.step_ms == 0 ? 0 : static_cast<uint32_t>(chunk.start_ms % int64_t{chunk.step_ms});
+  Group& group = groups_[{source, chunk.step_ms, phase_ms}];
   const ChunkMark mark = mark_of(group.results, group.texts);
   const int64_t end_ms = hour_ms_ + kChunkSpanMs;
   bool right = chunk.start_ms >= hour_ms_ && chunk.start_ms < end_ms &&
@@ -281,4 +283,4 @@ std::string roll_up_day(const std::vector<HourOfDay>& hours, uint64_t& broken) {
   return pack_rollups(day);
 }
 
-}  // namespace gema::recorder
+}  // namespace gema

@@ -1,6 +1,6 @@
 // Merges everything that is known of one device in one hour (short chunks, packed rows, what came
-// late) into packed rows, one per source and step, or several where that would be a large one, and
-// rolls up the results that count.
+// late) into packed rows, one per source, step and phase, or several where that would be a large
+// one, and rolls up the results that count.
 //
 // In: chunks in any order, each as often as one likes. Out: rows and rollups that do not depend on
 // that order, so that merging again what was merged changes nothing. Of two results of one source
@@ -20,7 +20,7 @@
 #include "common/domain/chunk_details.h"
 #include "common/domain/ping.h"
 
-namespace gema::recorder {
+namespace gema {
 
 struct HourSource {
   int32_t location = 0;  // ids of their names
@@ -70,6 +70,7 @@ class HourMerger {
   struct Key {
     HourSource source;
     uint32_t step_ms = 0;
+    uint32_t phase_ms = 0;  // slots of one row are whole steps apart; imported runs begin anywhere
     friend auto operator<=>(const Key&, const Key&) = default;
   };
   struct Group {
@@ -105,4 +106,4 @@ struct HourOfDay {
 // Returns: 24 of an hour each, packed; `broken` counts those that did not decode and were left out.
 std::string roll_up_day(const std::vector<HourOfDay>& hours, uint64_t& broken);
 
-}  // namespace gema::recorder
+}  // namespace gema
