@@ -76,7 +76,7 @@ bool is_served(const std::string& path) {
 
 // The library waits for at most `patience` and does not say why in vain; a connection that is gone
 // is noticed at once.
-StreamSink::Room wait_for_room(httplib::DataSink& raw, std::chrono::seconds patience) {
+StreamSink::Room wait_for_room(httplib::DataSink& raw, std::chrono::milliseconds patience) {
   const auto begin = std::chrono::steady_clock::now();
   if (raw.is_writable()) {
     return StreamSink::Room::kRoom;
