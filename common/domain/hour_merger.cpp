@@ -13,14 +13,6 @@ namespace {
 
 constexpr size_t kHours = 24;
 
-// How many rollups an hour of checks each step_ms gets: minutes while these hold some 30 samples,
-// so that rollups stay a small part of what they sum up.
-size_t rollups_per_hour(uint32_t step_ms) {
-  if (step_ms <= 2'000) return 60;
-  if (step_ms <= 10'000) return 12;
-  return step_ms <= 30'000 ? 4 : 1;
-}
-
 // Into how many rows a packed hour of so many bytes is cut, so that whole rows fill PostgreSQL's
 // pages well: the cheapest in pages and index entries.
 size_t pieces_of(size_t bytes) {
@@ -214,7 +206,9 @@ void HourMerger::roll_up(int32_t location, CompactedHour& out) {
   RollupBuilder builder(hour_ms_, kChunkSpanMs / static_cast<int64_t>(periods), periods);
   if (groups.size() == 1) {
     const Group& group = groups.front()->second;
-    for (const uint32_t i : group.order) builder.add(group.results.due_ms[i], view(group, i));
+    for (const uint32_t i : group.order) {
+      builder.add(group.results.due_ms[i], group.results.interval_ms[i], view(group, i));
+    }
   } else {
     std::vector<Candidate> candidates;
     for (const auto* entry : groups) {
@@ -235,11 +229,15 @@ void HourMerger::roll_up(int32_t location, CompactedHour& out) {
                           static_cast<uint32_t>(c.key->source.clock_steps),
                           view(*c.group, c.index)});
       }
-      builder.add(candidates[i].due_ms, claims[claims.size() == 1 ? 0 : choose(claims)].result);
+      const size_t best = claims.size() == 1 ? 0 : choose(claims);
+      builder.add(candidates[i].due_ms, candidates[i + best].key->step_ms, claims[best].result);
       i = end;
     }
   }
-  out.minutes.push_back({location, pack_rollups(builder.take())});
+  const std::vector<Rollup> minutes = builder.take();
+  Rollup hour;
+  for (const Rollup& minute : minutes) hour.merge(minute);
+  out.minutes.push_back({location, pack_rollups(minutes), pack_rollups({&hour, 1})});
 }
 
 CompactedHour HourMerger::take() {

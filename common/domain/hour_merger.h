@@ -46,6 +46,7 @@ inline constexpr size_t kRowBytesMax = 1'400;
 struct MinuteRollups {
   int32_t location = 0;
   std::string rollups;  // 60 of a minute each; fewer, longer ones when checks are rarer than 2 s
+  std::string hour;     // one: all of them merged
 };
 
 struct CompactedHour {

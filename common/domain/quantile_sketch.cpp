@@ -115,26 +115,33 @@ void QuantileSketch::add_all(std::vector<uint32_t>& rtts_us) {
 }
 
 void QuantileSketch::merge(const QuantileSketch& other) {
-  if (bins_.empty()) {
-    bins_ = other.bins_;
+  if (&other == this) {
+    for (Bin& bin : bins_) bin.count *= 2;
     return;
   }
-  std::vector<Bin> both;
-  both.reserve(bins_.size() + other.bins_.size());
-  auto a = bins_.begin();
-  auto b = other.bins_.begin();
-  while (a != bins_.end() || b != other.bins_.end()) {
-    if (b == other.bins_.end() || (a != bins_.end() && a->index < b->index)) {
-      both.push_back(*a++);
-    } else if (a == bins_.end() || b->index < a->index) {
-      both.push_back(*b++);
+  // In place: how many bins are new, then from the last one backwards.
+  size_t more = 0;
+  auto at = bins_.begin();
+  for (const Bin& bin : other.bins_) {
+    while (at != bins_.end() && at->index < bin.index) ++at;
+    if (at == bins_.end() || at->index != bin.index) ++more;
+  }
+  size_t mine = bins_.size();
+  bins_.resize(mine + more);
+  size_t to = bins_.size();
+  for (size_t theirs = other.bins_.size(); theirs > 0;) {
+    const Bin& bin = other.bins_[theirs - 1];
+    if (mine > 0 && bins_[mine - 1].index > bin.index) {
+      bins_[--to] = bins_[--mine];
+    } else if (mine > 0 && bins_[mine - 1].index == bin.index) {
+      bins_[--to] = {bin.index, bins_[mine - 1].count + bin.count};
+      --mine;
+      --theirs;
     } else {
-      both.push_back({a->index, a->count + b->count});
-      ++a;
-      ++b;
+      bins_[--to] = bin;
+      --theirs;
     }
   }
-  bins_ = std::move(both);
 }
 
 uint64_t QuantileSketch::count() const {
@@ -174,18 +181,24 @@ void QuantileSketch::pack(std::string& out) const {
 }
 
 Result<QuantileSketch> QuantileSketch::unpack(std::string_view& bytes) {
+  QuantileSketch sketch;
+  if (auto done = sketch.take(bytes); !done) return done.error();
+  return sketch;
+}
+
+Result<void> QuantileSketch::take(std::string_view& bytes) {
+  bins_.clear();
   packing::Input in(bytes);
   const uint64_t head = in.varint();
   const uint64_t n = head >> 1;
-  QuantileSketch sketch;
   uint64_t index = 0;
   auto add = [&](uint64_t gap, uint64_t count) {
     index += gap;
     if (gap >= quantile_bins() || index >= quantile_bins()) return false;
-    if (!sketch.bins_.empty() && sketch.bins_.back().index == index) {
-      sketch.bins_.back().count += count;
+    if (!bins_.empty() && bins_.back().index == index) {
+      bins_.back().count += count;
     } else {
-      sketch.bins_.push_back({static_cast<uint16_t>(index), count});
+      bins_.push_back({static_cast<uint16_t>(index), count});
     }
     return true;
   };
@@ -203,7 +216,7 @@ Result<QuantileSketch> QuantileSketch::unpack(std::string_view& bytes) {
     for (size_t i = in.count(quantile_bins()); i > 0; --i) {
       const uint64_t gap = in.varint();
       const uint64_t count = in.varint();
-      if (count == 0 || count > n - total || (gap == 0 && !sketch.bins_.empty())) {
+      if (count == 0 || count > n - total || (gap == 0 && !bins_.empty())) {
         return bad("bins that do not add up");
       }
       total += count;
@@ -213,7 +226,7 @@ Result<QuantileSketch> QuantileSketch::unpack(std::string_view& bytes) {
   }
   if (in.failed()) return bad("cut short");
   bytes = in.rest();
-  return sketch;
+  return {};
 }
 
 }  // namespace gema

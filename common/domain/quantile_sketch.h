@@ -47,6 +47,8 @@ class QuantileSketch {
   // Takes one sketch from the front of `bytes`. Fails with kBadInput on bytes that pack() does not
   // write.
   static Result<QuantileSketch> unpack(std::string_view& bytes);
+  // The same in place of what is here (its memory is kept), which is of no use after a failure.
+  Result<void> take(std::string_view& bytes);
 
   friend bool operator==(const QuantileSketch&, const QuantileSketch&) = default;
 

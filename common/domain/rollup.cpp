@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "common/base/assert.h"
 #include "common/domain/packing.h"
@@ -12,7 +13,10 @@ namespace {
 using packing::Input;
 using packing::put_varint;
 
-constexpr uint8_t kVersion = 1;
+constexpr uint8_t kVersion = 2;
+constexpr uint8_t kVersionWithoutTime = 1;
+// In the head of a rollup: its times are written out.
+constexpr uint64_t kTimesFollow = 4;
 
 Error bad(const char* rule) {
   return Error{Errc::kBadInput, std::string("rollups: ") + rule};
@@ -56,9 +60,10 @@ void put_counts(const std::array<uint64_t, N>& counts, std::string& out) {
 }
 
 template <size_t N>
-bool take_counts(Input& in, std::array<uint64_t, N>& counts) {
+bool take_counts(Input& in, uint64_t places, std::array<uint64_t, N>& counts) {
+  if (places > N) return false;
   size_t next = 0;
-  for (size_t left = in.count(N); left > 0; --left) {
+  for (uint64_t left = places; left > 0; --left) {
     next += in.count(N);
     if (next >= N) return false;
     counts[next++] = in.varint();
@@ -99,10 +104,64 @@ Result<void> take_rtts(std::string_view& bytes, Rollup& r) {
   if (r.jitter_count > 0) r.jitter_sum_us = in.varint();
   if (in.failed()) return bad("cut short");
   bytes = in.rest();
-  auto sketch = QuantileSketch::unpack(bytes);
-  if (!sketch) return sketch.error();
-  r.sketch = std::move(*sketch);
-  return {};
+  return r.sketch.take(bytes);
+}
+
+// Back to an empty one; the sketch keeps its memory.
+void clear(Rollup& r) {
+  QuantileSketch sketch = std::move(r.sketch);
+  sketch.clear();
+  r = Rollup{};
+  r.sketch = std::move(sketch);
+}
+
+// Counts times one interval: what nearly every rollup's times are.
+bool times_follow_from(const Rollup& r, uint64_t interval_ms) {
+  for (size_t v = 0; v < r.time_ms.size(); ++v) {
+    if (r.time_ms[v] != r.verdicts[v] * interval_ms) return false;
+  }
+  return true;
+}
+
+// The interval that tells the times of the most rollups of a row.
+uint64_t common_interval(std::span<const Rollup> rollups) {
+  std::map<uint64_t, size_t> votes;
+  for (const Rollup& r : rollups) {
+    if (r.checks() == 0) continue;
+    const uint64_t interval_ms = (r.time_ms[0] + r.time_ms[1] + r.time_ms[2]) / r.checks();
+    if (times_follow_from(r, interval_ms)) ++votes[interval_ms];
+  }
+  uint64_t best = 0;
+  size_t most = 0;
+  for (const auto& [interval_ms, n] : votes) {
+    if (n <= most) continue;
+    best = interval_ms;
+    most = n;
+  }
+  return best;
+}
+
+// The head of a rollup: how many checks of which verdict, and what time they stand for.
+void put_checks(const Rollup& r, uint64_t interval_ms, std::string& out) {
+  const bool follow = !times_follow_from(r, interval_ms);
+  const size_t head = out.size();
+  put_counts(r.verdicts, out);
+  if (!follow) return;
+  out[head] = static_cast<char>(static_cast<uint8_t>(out[head]) | kTimesFollow);
+  for (size_t v = 0; v < r.time_ms.size(); ++v) {
+    if (r.verdicts[v] != 0) put_varint(r.time_ms[v], out);
+  }
+}
+
+bool take_checks(Input& in, uint8_t version, uint64_t interval_ms, Rollup& r) {
+  const uint64_t head = in.varint();
+  const uint64_t head_max = version == kVersion ? 2 * kTimesFollow - 1 : kTimesFollow - 1;
+  if (head > head_max || !take_counts(in, head % kTimesFollow, r.verdicts)) return false;
+  for (size_t v = 0; v < r.time_ms.size(); ++v) {
+    if (r.verdicts[v] == 0) continue;
+    r.time_ms[v] = head >= kTimesFollow ? in.varint() : r.verdicts[v] * interval_ms;
+  }
+  return !in.failed();
 }
 
 }  // namespace
@@ -149,6 +208,7 @@ void Rollup::merge(const Rollup& other) {
   }
   add(verdicts, other.verdicts);
   add(reasons, other.reasons);
+  add(time_ms, other.time_ms);
   add(outcomes, other.outcomes);
   burst_sent += other.burst_sent;
   burst_answered += other.burst_answered;
@@ -180,7 +240,7 @@ void RollupBuilder::close() {
   has_last_ = false;
 }
 
-void RollupBuilder::add(int64_t due_ms, const ResultView& result) {
+void RollupBuilder::add(int64_t due_ms, uint32_t interval_ms, const ResultView& result) {
   if (due_ms < start_ms_) return;
   const auto period = static_cast<size_t>((due_ms - start_ms_) / period_ms_);
   if (period >= rollups_.size()) return;
@@ -189,6 +249,7 @@ void RollupBuilder::add(int64_t due_ms, const ResultView& result) {
   open_ = period;
   Rollup& r = rollups_[period];
   ++r.verdicts[number(result.verdict)];
+  r.time_ms[number(result.verdict)] += interval_ms;
   ++r.reasons[static_cast<size_t>(result.reason)];
   for (size_t e = 0; e < result.outcomes.size(); ++e) {
     ++r.outcomes[static_cast<size_t>(result.outcomes[e])];
@@ -217,13 +278,21 @@ std::vector<Rollup> RollupBuilder::take() {
 
 // --- bytes --------------------------------------------------------------------------------------
 
+size_t rollups_per_hour(uint32_t interval_ms) {
+  if (interval_ms <= 2'000) return 60;
+  if (interval_ms <= 10'000) return 12;
+  return interval_ms <= 30'000 ? 4 : 1;
+}
+
 std::string pack_rollups(std::span<const Rollup> rollups) {
   GEMA_ASSERT(rollups.size() <= kRollupsMax);
   std::string out;
   out.push_back(static_cast<char>(kVersion));
   put_varint(rollups.size(), out);
+  const uint64_t interval_ms = common_interval(rollups);
+  put_varint(interval_ms, out);
   for (const Rollup& r : rollups) {
-    put_counts(r.verdicts, out);
+    put_checks(r, interval_ms, out);
     if (r.checks() == 0) continue;
     put_counts(r.reasons, out);
     put_counts(r.outcomes, out);
@@ -236,19 +305,28 @@ std::string pack_rollups(std::span<const Rollup> rollups) {
 }
 
 Result<std::vector<Rollup>> unpack_rollups(std::string_view bytes) {
+  std::vector<Rollup> rollups;
+  if (auto done = unpack_rollups(bytes, rollups); !done) return done.error();
+  return rollups;
+}
+
+Result<void> unpack_rollups(std::string_view bytes, std::vector<Rollup>& out) {
   if (bytes.empty()) return bad("no bytes");
-  if (static_cast<uint8_t>(bytes[0]) != kVersion) return bad("unknown version");
+  const auto version = static_cast<uint8_t>(bytes[0]);
+  if (version != kVersion && version != kVersionWithoutTime) return bad("unknown version");
   if (!packing::take_checksum(bytes)) return bad("wrong checksum");
   Input head(bytes.substr(1));
-  std::vector<Rollup> rollups(head.count(kRollupsMax));
+  out.resize(head.count(kRollupsMax));
+  const uint64_t interval_ms = version == kVersion ? head.varint() : 0;
   if (head.failed()) return bad("more than a row may hold");
   std::string_view rest = head.rest();
-  for (Rollup& r : rollups) {
+  for (Rollup& r : out) {
+    clear(r);
     Input in(rest);
-    if (!take_counts(in, r.verdicts)) return bad("a verdict out of range");
+    if (!take_checks(in, version, interval_ms, r)) return bad("a verdict out of range");
     if (r.checks() != 0) {
-      if (!take_counts(in, r.reasons)) return bad("a reason out of range");
-      if (!take_counts(in, r.outcomes)) return bad("an outcome out of range");
+      if (!take_counts(in, in.varint(), r.reasons)) return bad("a reason out of range");
+      if (!take_counts(in, in.varint(), r.outcomes)) return bad("an outcome out of range");
       r.burst_sent = in.varint();
       if (r.burst_sent > 0) r.burst_answered = in.varint();
     }
@@ -258,7 +336,7 @@ Result<std::vector<Rollup>> unpack_rollups(std::string_view bytes) {
     if (auto done = take_rtts(rest, r); !done) return done.error();
   }
   if (!rest.empty()) return bad("too long");
-  return rollups;
+  return {};
 }
 
 }  // namespace gema

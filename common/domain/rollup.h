@@ -23,6 +23,9 @@ struct Rollup {
   // checks
   std::array<uint64_t, 3> verdicts{};              // by Verdict
   std::array<uint64_t, kReasonMax + 1> reasons{};  // by Reason
+  // The time that checks stand for: the sum of their intervals, by Verdict. Rows of version 1 do
+  // not say: 0.
+  std::array<uint64_t, 3> time_ms{};
   // echoes of the checks' own trains; bursts apart
   std::array<uint64_t, kEchoOutcomeMax + 1> outcomes{};  // by EchoOutcome
   uint64_t burst_sent = 0;
@@ -56,7 +59,7 @@ class RollupBuilder {
   RollupBuilder(int64_t start_ms, int64_t period_ms, size_t periods);
 
   // Requires: by rising due_ms.
-  void add(int64_t due_ms, const ResultView& result);
+  void add(int64_t due_ms, uint32_t interval_ms, const ResultView& result);
   // The periods, in order; those without any check are empty rollups. The builder is then empty.
   std::vector<Rollup> take();
 
@@ -73,6 +76,11 @@ class RollupBuilder {
   bool has_last_ = false;
 };
 
+// How many rollups an hour of checks each `interval_ms` has in history: minutes while these hold
+// some 30 samples, so that rollups stay a small part of what they sum up. Where intervals differ
+// the shortest one decides.
+size_t rollups_per_hour(uint32_t interval_ms);
+
 // At most this many in one row.
 inline constexpr size_t kRollupsMax = 1440;
 
@@ -80,5 +88,7 @@ inline constexpr size_t kRollupsMax = 1440;
 std::string pack_rollups(std::span<const Rollup> rollups);
 // Reads every version ever written. Fails with kBadInput on anything else.
 Result<std::vector<Rollup>> unpack_rollups(std::string_view bytes);
+// The same into `out` (replaced; its memory is kept). `out` is of no use after a failure.
+Result<void> unpack_rollups(std::string_view bytes, std::vector<Rollup>& out);
 
 }  // namespace gema

@@ -18,6 +18,7 @@ struct Sample {
   std::vector<uint32_t> rtt_us;
   uint32_t burst_sent = 0;
   std::vector<uint32_t> burst_rtt_us;
+  uint32_t interval_ms = 5000;
 
   ResultView view() const {
     return {.verdict = verdict,
@@ -60,7 +61,7 @@ std::vector<Sample> any_samples(size_t n, int64_t step_ms, Random& random) {
 std::vector<Rollup> rolled_up(const std::vector<Sample>& samples, int64_t period_ms,
                               size_t periods) {
   RollupBuilder builder(0, period_ms, periods);
-  for (const Sample& s : samples) builder.add(s.due_ms, s.view());
+  for (const Sample& s : samples) builder.add(s.due_ms, s.interval_ms, s.view());
   return builder.take();
 }
 
@@ -83,6 +84,7 @@ TEST(Rollup, CountsWhatTheResultsSay) {
   const Rollup r = rolled_up({good, lost, paused, burst}, 60'000, 1)[0];
   EXPECT_EQ(r.verdicts, (std::array<uint64_t, 3>{2, 1, 1}));
   EXPECT_EQ(r.reasons[static_cast<size_t>(Reason::kPaused)], 1u);
+  EXPECT_EQ(r.time_ms, (std::array<uint64_t, 3>{10'000, 5'000, 5'000}));
   EXPECT_EQ(r.sent_echoes(), 2u + 5 + 0 + 3);
   EXPECT_EQ(r.answered_echoes(), 3u);
   EXPECT_EQ(r.rtt_min_us, 4u);
@@ -122,7 +124,7 @@ TEST(Rollup, LeavesOutWhatLiesBeyondItsPeriods) {
   RollupBuilder builder(60'000, 60'000, 2);
   const Sample s{.outcomes = {EchoOutcome::kReply}, .rtt_us = {5}};
   for (const int64_t due_ms : {59'999, 60'000, 119'999, 120'000, 179'999, 180'000}) {
-    builder.add(due_ms, s.view());
+    builder.add(due_ms, 1000, s.view());
   }
   const auto rollups = builder.take();
   EXPECT_EQ(rollups[0].checks(), 2u);
@@ -134,7 +136,13 @@ TEST(Rollup, IsGivenBackByItsBytes) {
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   Random random(seed);
   for (int round = 0; round < 200; ++round) {
-    auto rollups = rolled_up(any_samples(random.below(900), 5000, random), 60'000, 60);
+    auto samples = any_samples(random.below(900), 5000, random);
+    // The interval changed, now and then.
+    for (Sample& s : samples) {
+      if (round % 3 == 1 && s.due_ms > 1'000'000) s.interval_ms = 10'000;
+      if (round % 3 == 2 && random.chance(10)) s.interval_ms = 1'000;
+    }
+    auto rollups = rolled_up(samples, 60'000, 60);
     if (random.chance(300)) {
       for (int i = 0; i < 50; ++i) rollups[0].merge(rollups[0]);  // counts and squares of 2^50
     }
@@ -155,6 +163,68 @@ TEST(Rollup, OfAnHourInMinutesTakesLessThanHalfAByteASample) {
                        .rtt_us = {30'000 + static_cast<uint32_t>(random.below(350))}});
   }
   EXPECT_LE(pack_rollups(rolled_up(samples, 60'000, 60)).size(), 1800u);
+}
+
+TEST(Rollup, TimesTakeNoBytesWhereAllChecksHaveOneInterval) {
+  const uint64_t seed = 64;
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  Random random(seed);
+  auto samples = any_samples(720, 5000, random);
+  const auto even = pack_rollups(rolled_up(samples, 60'000, 60));
+  for (Sample& s : samples) s.interval_ms = 0;
+  EXPECT_EQ(even.size(), pack_rollups(rolled_up(samples, 60'000, 60)).size() + 1);
+  // One rollup with another interval writes its own out, and no other does.
+  samples[0].interval_ms = 1;
+  EXPECT_LE(pack_rollups(rolled_up(samples, 60'000, 60)).size(), even.size() + 8);
+}
+
+TEST(Rollup, ReadsTheWorkedExample) {
+  RollupBuilder builder(0, 60'000, 2);
+  const std::vector<EchoOutcome> reply{EchoOutcome::kReply};
+  const std::vector<EchoOutcome> lost{EchoOutcome::kTimeout};
+  const std::vector<uint32_t> none{0};
+  int64_t due_ms = 0;
+  for (const uint32_t rtt_us : {420U, 422U, 419U}) {
+    const std::vector<uint32_t> rtts{rtt_us};
+    builder.add(due_ms, 15'000, {.verdict = Verdict::kAnswered, .outcomes = reply, .rtt_us = rtts});
+    due_ms += 15'000;
+  }
+  builder.add(due_ms, 15'000,
+              {.verdict = Verdict::kFailed,
+               .reason = Reason::kTimeout,
+               .outcomes = lost,
+               .rtt_us = none,
+               .burst_sent = 4});
+  const auto rollups = builder.take();
+  const std::string page =
+      "0202987502000300010200030101020003000104"
+      "00a30303040502050701b6010300c3530369";
+  std::string bytes;
+  for (size_t i = 0; i < page.size(); i += 2) {
+    bytes.push_back(static_cast<char>(std::stoi(page.substr(i, 2), nullptr, 16)));
+  }
+  const auto read = unpack_rollups(bytes);
+  ASSERT_TRUE(read.has_value()) << read.error().message;
+  EXPECT_EQ(*read, rollups);
+  EXPECT_EQ(pack_rollups(rollups), bytes);
+}
+
+TEST(Rollup, ReadsRowsOfVersion1WhichDoNotSayWhatTimeChecksStandFor) {
+  const std::string page =
+      "01020200030001020003010102000300010400"
+      "a30303040502050701b60103008997c757";
+  std::string bytes;
+  for (size_t i = 0; i < page.size(); i += 2) {
+    bytes.push_back(static_cast<char>(std::stoi(page.substr(i, 2), nullptr, 16)));
+  }
+  const auto read = unpack_rollups(bytes);
+  ASSERT_TRUE(read.has_value()) << read.error().message;
+  ASSERT_EQ(read->size(), 2u);
+  EXPECT_EQ(read->at(0).verdicts, (std::array<uint64_t, 3>{3, 1, 0}));
+  EXPECT_EQ(read->at(0).time_ms, (std::array<uint64_t, 3>{}));
+  EXPECT_EQ(read->at(0).rtt_max_us, 422u);
+  EXPECT_EQ(read->at(0).sketch.count(), 3u);
+  EXPECT_EQ(read->at(1).checks(), 0u);
 }
 
 TEST(Rollup, ReadsOrRefusesAnyBytesButNeverCrashes) {

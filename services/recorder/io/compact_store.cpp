@@ -19,7 +19,7 @@ using postgres::Params;
 using postgres::Transaction;
 
 // The migration whose tables this file writes; inventory applies it.
-constexpr int kSchemaNeeded = 5;
+constexpr int kSchemaNeeded = 7;
 constexpr int64_t kDayMs = 86'400'000;
 
 int64_t floor_to(int64_t ms, int64_t unit) {
@@ -192,7 +192,8 @@ std::optional<CompactStore::Hour> CompactStore::next_hour(Transaction& tx, WallT
   }
   hour.day_built =
       !tx.exec("SELECT FROM ping_days WHERE day_ms = $1", floor_to(hour.hour_ms, kDayMs)).empty();
-  for (const char* table : {"ping_packed", "ping_rollup_minutes"}) {
+  for (const char* table : {"ping_packed", "ping_rollup_minutes", "ping_rollup_recent"}) {
+    if (hour.day_built && table == std::string_view("ping_rollup_recent")) continue;
     tx.exec("SELECT history_make_leaf_at($1, $2)", table, hour.hour_ms);
   }
   return hour;
@@ -357,7 +358,26 @@ void CompactStore::compact(Transaction& tx, const Hour& hour, size_t end, Compac
     }
     copy.finish();
   }
-  if (hour.day_built) roll_up(tx, floor_to(hour.hour_ms, kDayMs), ids, out);
+  if (hour.day_built) {
+    roll_up(tx, floor_to(hour.hour_ms, kDayMs), ids, out);
+    return;
+  }
+  tx.exec("DELETE FROM ping_rollup_recent WHERE hour_ms = $1 AND device_id = ANY ($2::bigint[])",
+          hour.hour_ms, ids);
+  CopyIn copy(tx,
+              "COPY ping_rollup_recent (hour_ms, device_id, location_id, rollup) FROM STDIN"
+              " (FORMAT binary)");
+  for (const Done& d : done) {
+    for (const MinuteRollups& row : d.hour.minutes) {
+      copy.row(4);
+      copy.int64(hour.hour_ms);
+      copy.int64(static_cast<int64_t>(d.device));
+      copy.int32(row.location);
+      copy.bytes(row.hour);
+      out.rollup_bytes += row.hour.size();
+    }
+  }
+  copy.finish();
 }
 
 void CompactStore::finish(Transaction& tx, const Hour& hour, WallTime now) {
@@ -448,10 +468,19 @@ Result<CompactHousekept> CompactStore::housekeep(WallTime now) {
   });
   if (!compacted) return compacted.error();
   out.chunk_leaves_dropped = *compacted;
+  // Their days' rows are there; readers that began before these were have ended.
+  auto built = run([&](Transaction& tx) {
+    tx.exec(patience);
+    return tx.exec("SELECT ping_rollup_recent_drop_built($1)", unix_ms(now - kHotKeep))[0][0]
+        .as<uint64_t>();
+  });
+  if (!built) return built.error();
+  out.recent_leaves_dropped = *built;
   const std::pair<const char*, Duration> kept[] = {
       {"ping_chunks", options_.raw_retention},
       {"ping_packed", options_.raw_retention},
       {"ping_rollup_minutes", std::max(options_.minutes_retention, options_.raw_retention)},
+      {"ping_rollup_recent", std::max(options_.hours_retention, options_.raw_retention)},
       {"ping_rollup_hours", std::max(options_.hours_retention, options_.raw_retention)}};
   for (const auto& [table, retention] : kept) {
     auto dropped = run([&, table = table, retention = retention](Transaction& tx) {
@@ -485,7 +514,7 @@ Result<CompactStatus> CompactStore::status(WallTime now) {
     for (const auto& size :
          tx.exec("SELECT t.name, coalesce(sum(pg_total_relation_size(i.inhrelid)), 0)::bigint"
                  " FROM unnest(ARRAY['ping_hot', 'ping_chunks', 'ping_packed',"
-                 " 'ping_rollup_minutes', 'ping_rollup_hours']) AS t (name)"
+                 " 'ping_rollup_minutes', 'ping_rollup_recent', 'ping_rollup_hours']) AS t (name)"
                  " LEFT JOIN pg_inherits i ON i.inhparent = t.name::regclass GROUP BY 1")) {
       out.table_bytes[size[0].as<std::string>()] = size[1].as<uint64_t>();
     }

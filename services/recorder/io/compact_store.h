@@ -59,8 +59,9 @@ struct CompactStatus {
 };
 
 struct CompactHousekept {
-  uint64_t chunk_leaves_dropped = 0;  // compacted
-  uint64_t leaves_dropped = 0;        // past retention, of all tables
+  uint64_t chunk_leaves_dropped = 0;   // compacted
+  uint64_t recent_leaves_dropped = 0;  // of ping_rollup_recent: their days are built
+  uint64_t leaves_dropped = 0;         // past retention, of all tables
 };
 
 class CompactStore {

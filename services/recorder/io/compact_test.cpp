@@ -242,12 +242,13 @@ class CompactTest : public ::testing::Test {
         rtts.push_back(e.rtt_us);
       }
       for (const history::Echo& e : results.burst_answers_of(row)) burst.push_back(e.rtt_us);
-      builder.add(row.due_ms, {.verdict = row.verdict,
-                               .reason = row.reason,
-                               .outcomes = outcomes,
-                               .rtt_us = rtts,
-                               .burst_sent = row.burst_sent,
-                               .burst_rtt_us = burst});
+      builder.add(row.due_ms, row.interval_ms,
+                  {.verdict = row.verdict,
+                   .reason = row.reason,
+                   .outcomes = outcomes,
+                   .rtt_us = rtts,
+                   .burst_sent = row.burst_sent,
+                   .burst_rtt_us = burst});
     }
     return builder.take();
   }

@@ -95,6 +95,7 @@ void Compactor::on_done(const Done& done, Now now) {
     if (done.housekept) {
       counts_.housekept.chunk_leaves_dropped += done.housekept->chunk_leaves_dropped;
       counts_.housekept.leaves_dropped += done.housekept->leaves_dropped;
+      counts_.housekept.recent_leaves_dropped += done.housekept->recent_leaves_dropped;
     } else if (done.housekept.error().code != Errc::kRetryable) {
       // Retryable: a reader held the table for longer than we waited; nothing is wrong.
       failed(done.housekept.error());

@@ -137,6 +137,9 @@ CompactorMetrics::CompactorMetrics(obs::Metrics& m)
       chunk_leaves_(m.counter("chunk_leaves_dropped_total",
                               "Partitions of short chunks dropped "
                               "because packed rows hold them")),
+      recent_leaves_(m.counter("recent_leaves_dropped_total",
+                               "Partitions of recent hour rollups dropped because their day's "
+                               "are there")),
       leaves_(m.counter("retention_leaves_dropped_total",
                         "Partitions past their retention, "
                         "dropped")),
@@ -159,6 +162,7 @@ void CompactorMetrics::update(const Compactor& compactor) {
   failures_.follow(number(c.failures));
   seconds_.follow(c.seconds);
   chunk_leaves_.follow(number(c.housekept.chunk_leaves_dropped));
+  recent_leaves_.follow(number(c.housekept.recent_leaves_dropped));
   leaves_.follow(number(c.housekept.leaves_dropped));
   pending_.Set(number(c.status.pending_hours));
   dirty_.Set(number(c.status.dirty_hours));

@@ -54,7 +54,7 @@ class CompactorMetrics {
  private:
   obs::Metrics& metrics_;
   Following hours_, late_hours_, days_, rows_, results_, doubled_, packed_bytes_, rollup_bytes_,
-      broken_, failures_, seconds_, chunk_leaves_, leaves_;
+      broken_, failures_, seconds_, chunk_leaves_, recent_leaves_, leaves_;
   prometheus::Gauge &pending_, &dirty_, &lag_, &broken_rows_;
 };
 
