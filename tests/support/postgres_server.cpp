@@ -36,11 +36,11 @@ PostgresServer::PostgresServer(Options options) : options_(std::move(options)) {
   const auto uid = unprivileged_uid();
   if (uid && chown(dir_.path().c_str(), *uid, *uid) != 0)
     throw std::runtime_error("cannot give " + dir_.path().string() + " away");
-  run_or_throw({.command = {program("initdb"), "-D", dir_ / "pg", "-U", "gema", "-A", "trust", "-E",
-                            "UTF8", "--locale=C.UTF-8", "--no-sync"},
-                .log = dir_ / "initdb.log",
-                .environment = {},
-                .run_as = uid});
+  std::vector<std::string> initdb{
+      program("initdb"),  "-D",       data_dir(), "-U", "gema", "-A", "trust", "-E", "UTF8",
+      "--locale=C.UTF-8", "--no-sync"};
+  if (!options_.wal_dir.empty()) initdb.push_back("--waldir=" + options_.wal_dir.string());
+  run_or_throw({.command = initdb, .log = dir_ / "initdb.log", .environment = {}, .run_as = uid});
   start();
   const std::string postgres = "host=" + socket_dir() + " user=gema dbname=postgres";
   PGconn* connection = PQconnectdb(postgres.c_str());
@@ -67,10 +67,18 @@ std::string PostgresServer::socket_dir() const {
   return dir_.path();
 }
 
+std::filesystem::path PostgresServer::data_dir() const {
+  return options_.data_dir.empty() ? dir_ / "pg" : options_.data_dir;
+}
+
+bool PostgresServer::accepts() const {
+  return PQping(conninfo().c_str()) == PQPING_OK;
+}
+
 void PostgresServer::start() {
   std::vector<std::string> command{program("postgres"),
                                    "-D",
-                                   dir_ / "pg",
+                                   data_dir(),
                                    "-k",
                                    socket_dir(),
                                    "-c",

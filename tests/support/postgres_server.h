@@ -5,6 +5,7 @@
 // kernel holds the pages). Tests of what a power cut does set Options.fsync.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,10 @@ class PostgresServer {
   struct Options {
     bool fsync = false;
     std::vector<std::string> settings;  // "name=value", as for postgres -c
+    // Where its data and its write-ahead log are; empty: in its temporary directory. They must
+    // exist, be empty, and belong to who runs it (unprivileged_uid()).
+    std::filesystem::path data_dir;
+    std::filesystem::path wal_dir;
   };
 
   PostgresServer();  // initialised and started; throws std::runtime_error with its log
@@ -33,7 +38,10 @@ class PostgresServer {
   void kill9();    // the server and all its backends, as a power cut would
   void restart();  // kill9() if it still runs, then start()
   bool running() { return server_.running(); }
+  // False while it does not accept connections (it may be recovering by itself).
+  bool accepts() const;
 
+  std::filesystem::path data_dir() const;
   // Everything it logged so far, for a failing test's message.
   std::string log() const;
 

@@ -1,0 +1,187 @@
+// History under faults: a real broker, a real recorder process, a real PostgreSQL, and a producer
+// as the prober has it, on a thread of its own. What is measured follows from device and slot
+// alone, so that an audit needs no memory of what was sent: whatever is missing, there twice, or
+// other than it was measured is found, in what the reader gives and in the tables themselves.
+//
+// Threads: all calls from one thread, the test's; the feeder's are safe from any.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <queue>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/bus/testing/broker_process.h"
+#include "common/domain/chunk.h"
+#include "common/domain/ping.h"
+#include "common/history/reader.h"
+#include "common/postgres/connection.h"
+#include "common/stream/producer.h"
+#include "tests/support/child_process.h"
+#include "tests/support/postgres_server.h"
+
+namespace gema::testing {
+
+// What the devices 1..devices gave at 1 s in [from_ms, to_ms).
+struct Plan {
+  DeviceId devices = 10;
+  int64_t from_ms = 0;
+  int64_t to_ms = 0;
+  uint64_t seed = 1;
+  uint32_t block_s = 2;  // of slots in one record, which is one partition's
+
+  static constexpr uint32_t kIntervalMs = 1000;
+  uint64_t samples() const;
+  // Appends the result of one slot.
+  void measure(DeviceId device, int64_t due_ms, PingResults& results) const;
+};
+
+struct FeederOptions {
+  std::filesystem::path spool;
+  uint64_t spool_bytes_max = 1ULL << 30;
+  // Records that are held back, and for how long at most.
+  uint32_t late_per_mille = 0;
+  Duration late_max = 30s;
+  // No more is appended while so many records are not acknowledged; 0: always.
+  uint64_t unacknowledged_max = 0;
+  double samples_per_second = 0;  // 0: as quickly as it goes
+};
+
+// The producer of ping and its place on the bus.
+class Feeder {
+ public:
+  Feeder(const Plan& plan, FeederOptions options, bus::BusOptions bus);
+  ~Feeder();
+
+  // Another span of slots; what was given before is appended first.
+  void feed(int64_t from_ms, int64_t to_ms);
+  void hold(bool held) { held_ = held; }  // appends nothing meanwhile
+  bool appended_all() const { return appended_all_; }
+  bool acknowledged_all() const { return appended_all_ && unacknowledged_ == 0; }
+  uint64_t unacknowledged() const { return unacknowledged_; }
+  uint64_t samples() const { return samples_; }  // appended
+  uint64_t replayed() const { return replayed_; }
+  uint64_t dropped() const { return dropped_; }
+  uint64_t spool_bytes() const { return spool_bytes_; }
+  std::string failure() const;  // "": none
+
+ private:
+  struct Block {
+    uint32_t partition = 0;
+    int64_t from_ms = 0;
+    int64_t to_ms = 0;
+  };
+  struct Late {
+    MonoTime at{};
+    Block block;
+    bool operator<(const Late& other) const { return at > other.at; }
+  };
+
+  void run();
+  void cut(int64_t from_ms, int64_t to_ms);
+  void append_due(Now now);
+  bool append(const Block& block, Now now);
+
+  const Plan plan_;
+  const FeederOptions options_;
+  std::vector<std::vector<DeviceId>> devices_;  // by partition
+  std::unique_ptr<bus::BusClient> bus_;
+  std::unique_ptr<stream::Producer> producer_;
+  std::mutex mutex_;
+  std::vector<std::pair<int64_t, int64_t>> spans_;  // not begun
+  std::vector<Block> blocks_;
+  size_t next_ = 0;
+  std::priority_queue<Late> late_;
+  MonoTime began_{};
+  uint64_t began_samples_ = 0;
+  std::atomic<bool> held_{false};
+  std::atomic<bool> stop_{false};
+  std::atomic<bool> appended_all_{true};
+  std::atomic<uint64_t> unacknowledged_{0};
+  std::atomic<uint64_t> samples_{0};
+  std::atomic<uint64_t> replayed_{0};
+  std::atomic<uint64_t> dropped_{0};
+  std::atomic<uint64_t> spool_bytes_{0};
+  mutable std::mutex failure_mutex_;
+  std::string failure_;
+  PingResults results_;
+  std::string payload_;
+  std::thread thread_;
+};
+
+struct SiteOptions {
+  PostgresServer::Options postgres;
+  std::vector<std::string> recorder_settings = {
+      "GEMA_RECORDER__CHUNK_EVERY_S=1", "GEMA_RECORDER__COMPACT_AFTER_S=2",
+      "GEMA_RECORDER__COMMIT_EVERY_MS=200", "GEMA_RECORDER__CSV_ROWS=off"};
+};
+
+// What is wrong with history, and the first few cases in words.
+struct Audit {
+  uint64_t expected = 0;
+  uint64_t found = 0;
+  uint64_t lost = 0;     // slots that were measured and are not there
+  uint64_t doubled = 0;  // there more than once, or counted more than once
+  uint64_t wrong = 0;    // there with another content, or never measured
+  uint64_t broken = 0;   // rows that do not decode
+  std::vector<std::string> examples;
+
+  bool clean() const { return lost + doubled + wrong + broken == 0; }
+  std::string text() const;
+  void note(const std::string& what);
+  void add(const Audit& other);
+};
+
+class HistorySite {
+ public:
+  explicit HistorySite(SiteOptions options = {});
+
+  std::unique_ptr<postgres::Connection> connect();
+  // The first field of the first row; "" when there is none. Throws when the database refuses.
+  std::string sql(const std::string& statement);
+
+  void start_recorder();
+  void kill_recorder();
+  bool recorder_running() { return recorder_.running(); }
+  // Of the recorder's own socket: "" while it does not answer.
+  std::string readyz() const;
+  double recorder_metric(const std::string& series) const;
+  std::string recorder_log() const;
+
+  FeederOptions feeder_options() const;
+  std::unique_ptr<Feeder> feeder(const Plan& plan, FeederOptions options) const;
+
+  // Waits until all hot rows are chunks and all hours that closed are compacted.
+  bool settled();
+  bool wait_settled(std::chrono::milliseconds deadline = std::chrono::seconds(120));
+  // As ten minutes later: leaves go that are not needed any more. Returns how many.
+  uint64_t drop_leaves();
+
+  // What a reader sees of every device.
+  Audit audit_reader(const Plan& plan);
+  // What stands in short chunks and packed rows; a slot in both is no fault (a reader takes one),
+  // twice in packed rows is. `packed_only`: short chunks must be gone.
+  Audit audit_tables(const Plan& plan, bool packed_only);
+  // What rollups count, against what was measured, of every hour of the plan.
+  Audit audit_rollups(const Plan& plan);
+
+  bus::testing::BrokerProcess& broker() { return broker_; }
+  PostgresServer& postgres() { return postgres_; }
+
+ private:
+  SiteOptions options_;
+  bus::testing::BrokerProcess broker_;
+  PostgresServer postgres_;
+  ChildProcess recorder_;
+};
+
+}  // namespace gema::testing
