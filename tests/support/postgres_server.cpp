@@ -36,10 +36,15 @@ PostgresServer::PostgresServer(Options options) : options_(std::move(options)) {
   const auto uid = unprivileged_uid();
   if (uid && chown(dir_.path().c_str(), *uid, *uid) != 0)
     throw std::runtime_error("cannot give " + dir_.path().string() + " away");
+  if (std::filesystem::exists(data_dir() / "PG_VERSION")) {
+    start();
+    return;
+  }
   std::vector<std::string> initdb{
       program("initdb"),  "-D",       data_dir(), "-U", "gema", "-A", "trust", "-E", "UTF8",
       "--locale=C.UTF-8", "--no-sync"};
   if (!options_.wal_dir.empty()) initdb.push_back("--waldir=" + options_.wal_dir.string());
+  if (options_.checksums) initdb.push_back("--data-checksums");
   run_or_throw({.command = initdb, .log = dir_ / "initdb.log", .environment = {}, .run_as = uid});
   start();
   const std::string postgres = "host=" + socket_dir() + " user=gema dbname=postgres";

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/child_process.h"
@@ -20,9 +21,11 @@ class PostgresServer {
     bool fsync = false;
     std::vector<std::string> settings;  // "name=value", as for postgres -c
     // Where its data and its write-ahead log are; empty: in its temporary directory. They must
-    // exist, be empty, and belong to who runs it (unprivileged_uid()).
+    // exist, be empty, and belong to who runs it (unprivileged_uid()). A database that data_dir
+    // has already is taken as it is.
     std::filesystem::path data_dir;
     std::filesystem::path wal_dir;
+    bool checksums = false;  // of pages, as deploy/local/up makes them
   };
 
   PostgresServer();  // initialised and started; throws std::runtime_error with its log
@@ -33,6 +36,8 @@ class PostgresServer {
   std::string conninfo() const;
   std::string socket_dir() const;  // what gema.yaml calls postgres.host
 
+  // For the next start(), in place of Options.settings.
+  void configure(std::vector<std::string> settings) { options_.settings = std::move(settings); }
   void start();    // returns when it accepts connections
   void stop();     // clean (fast) shutdown
   void kill9();    // the server and all its backends, as a power cut would

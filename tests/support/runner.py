@@ -146,13 +146,22 @@ def run_tests(kinds, word):
     return 1 if count.failed else 0
 
 
+def bench_programs(folder, name):
+    """(those that NAME asks for, all): executable files NAME*. NAME_PART is a part of NAME, which runs
+    it itself: on its own only when asked for by its whole name."""
+    everything = sorted(path for path in folder.glob("*") if path.is_file() and os.access(path, os.X_OK))
+
+    def is_part(path):
+        return any(path.name.startswith(f"{whole.name}_") for whole in everything)
+    return [path for path in everything
+            if path.name == name or (path.name.startswith(name) and not is_part(path))], everything
+
+
 def run_bench(name):
-    """Runs every executable file tests/bench/NAME*; lines that are no JSON go to stderr."""
-    folder = ROOT / "tests/bench"
-    programs = sorted(path for path in folder.glob(f"{name}*")
-                      if path.is_file() and os.access(path, os.X_OK))
+    """Runs the measurements that NAME asks for; lines that are no JSON go to stderr."""
+    programs, everything = bench_programs(ROOT / "tests/bench", name)
     if not programs:
-        have = sorted(path.stem for path in folder.glob("*") if path.is_file() and os.access(path, os.X_OK))
+        have = [path.name for path in everything]
         say(f"tests/run: no measurement {name}* in tests/bench; there are: {', '.join(have) or 'none'}")
         return 2
     status = 0

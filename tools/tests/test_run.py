@@ -69,3 +69,16 @@ def test_unknown_words_are_refused_before_anything_is_built():
     done = subprocess.run([ROOT / "tests/run", "unti"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "'unti' is none of unit, sim, integration, e2e, bench" in done.stderr
+
+
+def test_a_part_of_a_measurement_runs_once_or_when_asked_for_by_name(tmp_path):
+    for name in ("history", "history_cold", "history_ingest", "prober", "prober_site.cpp"):
+        (tmp_path / name).touch(0o644 if name.endswith(".cpp") else 0o755)
+    (tmp_path / "history_reads").mkdir()
+
+    def asked(name):
+        return [path.name for path in run.bench_programs(tmp_path, name)[0]]
+    assert asked("") == ["history", "prober"]
+    assert asked("history") == asked("hist") == ["history"]
+    assert asked("history_cold") == ["history_cold"]
+    assert asked("nothing") == []

@@ -141,7 +141,7 @@ class Bench {
     auto bytes = [&](const char* table) {
       return static_cast<double>(status.table_bytes.at(table)) / n;
     };
-    const std::string suffix = kind.name + std::string(interval_ms == 5000 ? "_5s" : "");
+    const std::string suffix = (interval_ms == 5000 ? "5s_" : "") + std::string(kind.name);
     const double all =
         bytes("ping_packed") + bytes("ping_rollup_minutes") + bytes("ping_rollup_hours");
     print("bytes_per_sample_cold_" + suffix, all, entropy(kind));
