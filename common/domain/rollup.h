@@ -60,6 +60,8 @@ class RollupBuilder {
 
   // Requires: by rising due_ms.
   void add(int64_t due_ms, uint32_t interval_ms, const ResultView& result);
+  // What follows is not compared with what came before (jitter), as across the border of two periods.
+  void split() { has_last_ = false; }
   // The periods, in order; those without any check are empty rollups. The builder is then empty.
   std::vector<Rollup> take();
 

@@ -1,145 +1,48 @@
 #include "common/history/reader.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <functional>
-#include <tuple>
 #include <utility>
 
 #include "common/base/assert.h"
-#include "common/codec/hot_codec.h"
-#include "common/codec/ping_codec.h"
-#include "common/domain/chunk.h"
-#include "common/domain/packed_chunk.h"
-#include "common/postgres/binary.h"
+#include "common/history/scan.h"
 
 namespace gema::history {
 namespace {
 
-using postgres::BinaryResult;
-using postgres::Params;
 using postgres::Transaction;
 
-constexpr int kFetchRows = 4'000;
+constexpr int64_t kForever = 9'200'000'000'000;
 
-class Names {
+// Names as indices into Results::names.
+class Indices {
  public:
-  uint16_t id(std::string_view name) {
-    const auto it = ids_.find(name);
-    if (it != ids_.end()) return it->second;
-    const auto next = static_cast<uint16_t>(names_.size());
-    names_.emplace_back(name);
-    ids_.emplace(std::string(name), next);
+  Indices(const Names& names, Results& out) : names_(names), out_(out) {}
+
+  uint16_t operator[](int32_t id) {
+    const auto it = indices_.find(id);
+    if (it != indices_.end()) return it->second;
+    const auto next = static_cast<uint16_t>(out_.names.size());
+    out_.names.push_back(names_[id]);
+    indices_.emplace(id, next);
     return next;
   }
-  const std::string& operator[](uint16_t id) const { return names_[id]; }
-  const std::vector<std::string>& all() const { return names_; }
 
  private:
-  std::vector<std::string> names_;
-  std::map<std::string, uint16_t, std::less<>> ids_;
+  const Names& names_;
+  Results& out_;
+  std::map<int32_t, uint16_t> indices_;
 };
-
-// Results of one device from one source, before it is decided which count.
-struct Source {
-  uint16_t location = 0;
-  uint16_t producer = 0;
-  uint32_t clock_steps = 0;
-  PingResults results;
-  std::vector<ResultText> texts;  // by rising index
-};
-
-struct DeviceResults {
-  std::vector<Source> sources;
-
-  Source& of(uint16_t location, uint16_t producer, uint32_t clock_steps) {
-    for (Source& s : sources) {
-      if (s.location == location && s.producer == producer && s.clock_steps == clock_steps) {
-        return s;
-      }
-    }
-    sources.push_back({location, producer, clock_steps, {}, {}});
-    return sources.back();
-  }
-};
-
-// Result `i` of a source, its text with it.
-ResultView view_of(const Source& source, size_t i) {
-  ResultView view = gema::view_of(source.results, i);
-  if (source.texts.empty()) return view;
-  const auto text =
-      std::lower_bound(source.texts.begin(), source.texts.end(), i,
-                       [](const ResultText& t, size_t index) { return t.index < index; });
-  if (text != source.texts.end() && text->index == i) view.text = text->text;
-  return view;
-}
-
-void append_one(const PingResults& from, size_t i, Source& source) {
-  const ResultView v = gema::view_of(from, i);
-  PingResults& to = source.results;
-  to.device.push_back(from.device[i]);
-  to.interval_ms.push_back(from.interval_ms[i]);
-  to.due_ms.push_back(from.due_ms[i]);
-  to.verdict.push_back(v.verdict);
-  to.reason.push_back(v.reason);
-  to.echo_outcome.insert(to.echo_outcome.end(), v.outcomes.begin(), v.outcomes.end());
-  to.echo_rtt_us.insert(to.echo_rtt_us.end(), v.rtt_us.begin(), v.rtt_us.end());
-  to.echo_begin.push_back(static_cast<uint32_t>(to.echo_outcome.size()));
-  if (v.burst_sent > 0) {
-    to.burst.push_back({static_cast<uint32_t>(to.size() - 1),
-                        v.burst_sent,
-                        {v.burst_rtt_us.begin(), v.burst_rtt_us.end()}});
-  }
-  const auto index = static_cast<uint32_t>(to.size() - 1);
-  for (EchoNote note : v.notes) {
-    note.index = index;
-    to.notes.push_back(note);
-  }
-  for (ProofResult proof : v.proofs) {
-    proof.index = index;
-    to.proofs.push_back(proof);
-  }
-  if (!v.text.empty()) source.texts.push_back({index, std::string(v.text)});
-}
-
-// An answer that came late, and whose echo it answers.
-struct LateAnswer {
-  uint16_t location;
-  uint16_t producer;
-  Stray stray;
-};
-
-auto key_of(const LateAnswer& a) {
-  return std::tie(a.stray.due_ms, a.location, a.producer, a.stray.echo, a.stray.kind,
-                  a.stray.rtt_us);
-}
-
-// Those to the echoes of one source for one slot. Requires: sorted by key_of.
-std::vector<Stray> strays_of(const std::vector<LateAnswer>& all, const Source& source,
-                             int64_t due_ms) {
-  std::vector<Stray> out;
-  const auto key = std::tie(due_ms, source.location, source.producer);
-  auto at = std::lower_bound(all.begin(), all.end(), key, [](const LateAnswer& a, const auto& k) {
-    return std::tie(a.stray.due_ms, a.location, a.producer) < k;
-  });
-  for (; at != all.end() && at->stray.due_ms == due_ms && at->location == source.location &&
-         at->producer == source.producer;
-       ++at) {
-    out.push_back(at->stray);
-  }
-  return out;
-}
 
 // Takes one result that counts. The burst's answers follow the own echoes.
-void append_row(const Source& source, size_t i, const ResultView& v,
-                const std::vector<LateAnswer>& late, Results& out) {
-  Row row{.due_ms = source.results.due_ms[i],
-          .interval_ms = source.results.interval_ms[i],
+void append_row(const Merged& merged, const Merged::Entry& entry, Indices& names, Results& out) {
+  const Source& source = *entry.source;
+  const ResultView v = view_of(source, entry.index);
+  Row row{.due_ms = entry.due_ms,
+          .interval_ms = source.results.interval_ms[entry.index],
           .verdict = v.verdict,
           .reason = v.reason,
-          .location = source.location,
-          .producer = source.producer,
+          .location = names[source.location],
+          .producer = names[source.producer],
           .echo_begin = static_cast<uint32_t>(out.echoes.size()),
           .echo_count = static_cast<uint16_t>(v.outcomes.size()),
           .burst_sent = static_cast<uint16_t>(v.burst_sent),
@@ -158,8 +61,7 @@ void append_row(const Source& source, size_t i, const ResultView& v,
     ++answered;
   }
   if (answered > 0) row.rtt_us = static_cast<uint32_t>((sum + answered / 2) / answered);
-  std::vector<Stray> strays;
-  if (!late.empty()) strays = strays_of(late, source, row.due_ms);
+  std::vector<Stray> strays = merged.strays_of(entry);
   if (!strays.empty() || !v.notes.empty() || !v.proofs.empty() || !v.text.empty()) {
     Details details{.notes = {v.notes.begin(), v.notes.end()},
                     .proofs = {v.proofs.begin(), v.proofs.end()},
@@ -172,221 +74,6 @@ void append_row(const Source& source, size_t i, const ResultView& v,
   }
   out.rows.push_back(row);
 }
-
-// Decides per slot and location, and appends what counts within the window to `out`.
-void merge(const DeviceResults& device, const Names& names, int64_t from_ms, int64_t to_ms,
-           Results& out) {
-  struct Candidate {
-    int64_t due_ms;
-    uint16_t location;
-    uint16_t source;
-    uint32_t index;
-  };
-  std::vector<Candidate> candidates;
-  std::vector<LateAnswer> late;
-  for (size_t s = 0; s < device.sources.size(); ++s) {
-    const PingResults& r = device.sources[s].results;
-    for (size_t i = 0; i < r.size(); ++i) {
-      if (r.due_ms[i] < from_ms || r.due_ms[i] >= to_ms) continue;
-      candidates.push_back({r.due_ms[i], device.sources[s].location, static_cast<uint16_t>(s),
-                            static_cast<uint32_t>(i)});
-    }
-    for (const Stray& stray : r.strays) {
-      late.push_back({device.sources[s].location, device.sources[s].producer, stray});
-    }
-  }
-  std::sort(late.begin(), late.end(),
-            [](const LateAnswer& a, const LateAnswer& b) { return key_of(a) < key_of(b); });
-  // For a while the same may be in a packed row and in a short chunk.
-  late.erase(
-      std::unique(late.begin(), late.end(),
-                  [](const LateAnswer& a, const LateAnswer& b) { return key_of(a) == key_of(b); }),
-      late.end());
-  auto key = [&](const Candidate& c) {
-    return std::tuple<int64_t, std::string_view>(c.due_ms, names[c.location]);
-  };
-  std::sort(candidates.begin(), candidates.end(), [&](const Candidate& a, const Candidate& b) {
-    if (a.due_ms != b.due_ms) return a.due_ms < b.due_ms;
-    return a.location != b.location && names[a.location] < names[b.location];
-  });
-  std::vector<Claim> claims;
-  for (size_t i = 0; i < candidates.size();) {
-    claims.clear();
-    size_t end = i;
-    for (; end < candidates.size() && key(candidates[end]) == key(candidates[i]); ++end) {
-      const Candidate& c = candidates[end];
-      const Source& source = device.sources[c.source];
-      claims.push_back({names[source.producer], source.clock_steps, view_of(source, c.index)});
-    }
-    const size_t best = claims.size() == 1 ? 0 : choose(claims);
-    const Candidate& c = candidates[i + best];
-    append_row(device.sources[c.source], c.index, claims[best].result, late, out);
-    i = end;
-  }
-}
-
-// Everything about one window, as one snapshot sees it.
-class Scan {
- public:
-  Scan(Transaction& tx, int64_t from_ms, int64_t to_ms, std::optional<DeviceId> only,
-       std::vector<BrokenRow>& broken)
-      : tx_(tx), from_ms_(from_ms), to_ms_(to_ms), only_(only), broken_(broken) {
-    broken_.clear();
-  }
-
-  // Calls `each` once for every device that has anything, in no stated order.
-  void run(const std::function<void(DeviceId, const DeviceResults&)>& each) {
-    // A leaf of ping_hot may be dropped once a later watermark covers it, one of ping_chunks once
-    // packed rows do; our snapshot may be earlier. LOCK TABLE takes no snapshot, so the one we take
-    // next is not older than the lock.
-    tx_.exec("LOCK TABLE ONLY ping_hot, ONLY ping_chunks, ONLY ping_packed IN ACCESS SHARE MODE");
-    read_epochs();
-    for (uint32_t p = 0; p < kPartitions; ++p) {
-      if (!only_ || partition_of(*only_) == p) read_hot_rows(static_cast<int16_t>(p));
-    }
-    read_chunks(each);
-    for (const auto& [device, results] : hot_) each(device, results);
-  }
-
-  const Names& names() const { return names_; }
-
- private:
-  void read_epochs() {
-    const BinaryResult r(
-        tx_, "SELECT producer, epoch, clock_steps FROM stream_epochs WHERE stream = 'ping'", {});
-    for (int i = 0; i < r.rows(); ++i) {
-      clock_steps_[{std::string(r.bytes(i, 0)), static_cast<uint64_t>(r.int64(i, 1))}] =
-          static_cast<uint32_t>(r.int16(i, 2));
-    }
-  }
-
-  void read_hot_rows(int16_t partition) {
-    Params params;
-    params.int16(partition);
-    const BinaryResult rows(tx_,
-                            "SELECT batches, number FROM ping_hot WHERE partition = $1 AND number >"
-                            " (SELECT number FROM ping_watermarks WHERE partition = $1)"
-                            " ORDER BY number",
-                            params);
-    for (int i = 0; i < rows.rows(); ++i) {
-      auto done = read_hot(rows.bytes(i, 0), [&](const HotRecord& record) { take_hot(record); });
-      if (!done) broken_.push_back({.table = "ping_hot", .part = rows.int64(i, 1)});
-    }
-  }
-
-  void take_hot(const HotRecord& record) {
-    // What cannot be decoded here was quarantined or will be, when its row becomes chunks.
-    if (!decode_ping(record.payload, scratch_)) return;
-    sort_bursts(scratch_);
-    const auto it = clock_steps_.find({std::string(record.producer), record.epoch});
-    const uint32_t steps = it == clock_steps_.end() ? 0 : it->second;
-    for (size_t i = 0; i < scratch_.size(); ++i) {
-      if (only_ && scratch_.device[i] != *only_) continue;
-      if (scratch_.due_ms[i] < from_ms_ || scratch_.due_ms[i] >= to_ms_) continue;
-      const uint16_t location = names_.id(scratch_.location);
-      const uint16_t producer = names_.id(record.producer);
-      append_one(scratch_, i, hot_[scratch_.device[i]].of(location, producer, steps));
-    }
-    for (const Stray& stray : scratch_.strays) {
-      if (only_ && stray.device != *only_) continue;
-      if (stray.due_ms < from_ms_ || stray.due_ms >= to_ms_) continue;
-      const uint16_t location = names_.id(scratch_.location);
-      const uint16_t producer = names_.id(record.producer);
-      hot_[stray.device].of(location, producer, steps).results.strays.push_back(stray);
-    }
-  }
-
-  void read_chunks(const std::function<void(DeviceId, const DeviceResults&)>& each) {
-    Params params;
-    // A chunk lies within one span, so it begins at most one span before the window.
-    params.int64(from_ms_ - kChunkSpanMs + 1).int64(to_ms_);
-    std::string where = "c.start_ms >= $1 AND c.start_ms < $2";
-    if (only_) {
-      params.int64(static_cast<int64_t>(*only_));
-      where += " AND c.device_id = $3";
-    }
-    const BinaryResult declared(
-        tx_,
-        fmt::format("DECLARE chunks NO SCROLL CURSOR FOR SELECT c.device_id, c.start_ms, c.step_ms,"
-                    " c.clock_steps, c.echoes, l.name, p.name, c.samples, c.extra,"
-                    " c.details, c.packed, c.part FROM ("
-                    "SELECT device_id, start_ms, step_ms, clock_steps, echoes, location_id,"
-                    " producer_id, samples, extra, details, NULL::bytea AS packed, part"
-                    " FROM ping_chunks c WHERE {0} UNION ALL "
-                    "SELECT device_id, start_ms, step_ms, clock_steps, 0::smallint, location_id,"
-                    " producer_id, NULL, NULL, details, packed, part"
-                    " FROM ping_packed c WHERE {0}) c"
-                    " JOIN history_names l ON l.id = c.location_id"
-                    " JOIN history_names p ON p.id = c.producer_id"
-                    " ORDER BY c.device_id",
-                    where),
-        params);
-    DeviceId current = 0;
-    DeviceResults results;
-    auto finish = [&] {
-      if (!results.sources.empty()) each(current, results);
-      results = {};
-    };
-    while (true) {
-      const BinaryResult rows(tx_, fmt::format("FETCH {} FROM chunks", kFetchRows), {});
-      for (int i = 0; i < rows.rows(); ++i) {
-        const auto device = static_cast<DeviceId>(rows.int64(i, 0));
-        if (device != current) {
-          finish();
-          current = device;
-          const auto hot = hot_.find(device);
-          if (hot != hot_.end()) {
-            results = std::move(hot->second);
-            hot_.erase(hot);
-          }
-        }
-        take_chunk(rows, i, results);
-      }
-      if (rows.rows() < kFetchRows) break;
-    }
-    finish();
-  }
-
-  // A short chunk, or a packed row.
-  void take_chunk(const BinaryResult& rows, int i, DeviceResults& results) {
-    const bool is_packed = !rows.is_null(i, 10);
-    bool right = true;
-    if (is_packed) {
-      right = unpack_chunk(rows.bytes(i, 10), arrays_).has_value();
-    } else {
-      arrays_.echoes = static_cast<uint32_t>(rows.int16(i, 4));
-      rows.int32_array(i, 7, arrays_.samples);
-      rows.int32_array(i, 8, arrays_.extra);
-    }
-    Source& to = results.of(names_.id(rows.bytes(i, 5)), names_.id(rows.bytes(i, 6)),
-                            static_cast<uint32_t>(rows.int16(i, 3)));
-    const ChunkMark mark = mark_of(to.results, to.texts);
-    right = right && append_chunk({.device = static_cast<DeviceId>(rows.int64(i, 0)),
-                                   .start_ms = rows.int64(i, 1),
-                                   .step_ms = static_cast<uint32_t>(rows.int32(i, 2)),
-                                   .echoes = arrays_.echoes,
-                                   .samples = arrays_.samples,
-                                   .extra = arrays_.extra,
-                                   .details = rows.bytes(i, 9)},
-                                  to.results, &to.texts);
-    if (right) return;
-    cut_back(mark, to.results, to.texts);
-    broken_.push_back({is_packed ? "ping_packed" : "ping_chunks",
-                       static_cast<DeviceId>(rows.int64(i, 0)), rows.int64(i, 1),
-                       rows.int64(i, 11)});
-  }
-
-  Transaction& tx_;
-  const int64_t from_ms_;
-  const int64_t to_ms_;
-  const std::optional<DeviceId> only_;
-  Names names_;
-  std::map<std::pair<std::string, uint64_t>, uint32_t> clock_steps_;
-  std::map<DeviceId, DeviceResults> hot_;
-  PingResults scratch_;
-  ChunkArrays arrays_;
-  std::vector<BrokenRow>& broken_;
-};
 
 }  // namespace
 
@@ -451,61 +138,41 @@ SlotAudit audit_slots(const Results& results, DeviceId device, uint32_t interval
 }
 
 Result<Results> Reader::results(DeviceId device, int64_t from_ms, int64_t to_ms, size_t limit) {
+  broken_.clear();
   return connection_.snapshot([&](Transaction& tx) {
-    Scan scan(tx, from_ms, to_ms, device, broken_);
+    begin_reading(tx);
+    Scan scan(tx, broken_);
+    const Devices one({device});
+    scan.read_hot(one, from_ms, to_ms);
     Results out;
-    scan.run([&](DeviceId, const DeviceResults& results) {
-      merge(results, scan.names(), from_ms, to_ms, out);
-    });
-    out.names = scan.names().all();
-    if (out.rows.size() > limit) {
-      out.rows.erase(out.rows.begin(), out.rows.end() - static_cast<ptrdiff_t>(limit));
-      out.truncated = true;
-    }
-    return out;
-  });
-}
-
-Result<std::map<DeviceId, Statistics>> Reader::statistics(int64_t from_ms, int64_t to_ms) {
-  return connection_.snapshot([&](Transaction& tx) {
-    Scan scan(tx, from_ms, to_ms, std::nullopt, broken_);
-    std::map<DeviceId, Statistics> out;
-    Results merged;
-    scan.run([&](DeviceId device, const DeviceResults& results) {
-      merged.rows.clear();
-      merged.echoes.clear();
-      merged.details.clear();
-      merge(results, scan.names(), from_ms, to_ms, merged);
-      if (!merged.rows.empty()) out[device] = statistics_of(merged);
+    Indices names(scan.names(), out);
+    scan.results(one, {from_ms, to_ms}, [&](DeviceId, const Merged& merged) {
+      const auto& entries = merged.entries();
+      out.truncated = entries.size() > limit;
+      const size_t kept = std::min(limit, entries.size());
+      out.rows.reserve(kept);
+      out.echoes.reserve(kept);
+      for (size_t i = entries.size() - kept; i < entries.size(); ++i) {
+        append_row(merged, entries[i], names, out);
+      }
     });
     return out;
   });
 }
 
 Result<Reader::Latest> Reader::latest(int64_t since_ms) {
+  broken_.clear();
   return connection_.snapshot([&](Transaction& tx) {
-    constexpr int64_t kForever = 9'200'000'000'000;
-    Scan scan(tx, since_ms, kForever, std::nullopt, broken_);
+    begin_reading(tx);
+    Scan scan(tx, broken_);
+    scan.read_hot({}, since_ms, kForever);
     Latest out;
-    Results merged;
-    scan.run([&](DeviceId device, const DeviceResults& results) {
-      merged.rows.clear();
-      merged.echoes.clear();
-      merged.details.clear();
-      merge(results, scan.names(), since_ms, kForever, merged);
-      if (merged.rows.empty()) return;
-      Row row = merged.rows.back();
-      const auto* begin = merged.echoes.data() + row.echo_begin;
-      row.echo_begin = static_cast<uint32_t>(out.names_and_echoes.echoes.size());
-      out.names_and_echoes.echoes.insert(out.names_and_echoes.echoes.end(), begin,
-                                         begin + row.echo_count + row.burst_answered);
-      if (const Details* details = merged.details_of(row)) {
-        row.details = static_cast<uint32_t>(out.names_and_echoes.details.size());
-        out.names_and_echoes.details.push_back(*details);
-      }
-      out.rows[device] = row;
+    Indices names(scan.names(), out.names_and_echoes);
+    scan.results({}, {since_ms, kForever}, [&](DeviceId device, const Merged& merged) {
+      append_row(merged, merged.entries().back(), names, out.names_and_echoes);
+      out.rows[device] = out.names_and_echoes.rows.back();
+      out.names_and_echoes.rows.clear();
     });
-    out.names_and_echoes.names = scan.names().all();
     return out;
   });
 }
@@ -513,15 +180,21 @@ Result<Reader::Latest> Reader::latest(int64_t since_ms) {
 Result<void> Reader::each_device(
     int64_t from_ms, int64_t to_ms,
     const std::function<void(DeviceId, const std::vector<Row>&)>& each) {
+  broken_.clear();
   return connection_.snapshot([&](Transaction& tx) {
-    Scan scan(tx, from_ms, to_ms, std::nullopt, broken_);
-    Results merged;
-    scan.run([&](DeviceId device, const DeviceResults& results) {
-      merged.rows.clear();
-      merged.echoes.clear();
-      merged.details.clear();
-      merge(results, scan.names(), from_ms, to_ms, merged);
-      if (!merged.rows.empty()) each(device, merged.rows);
+    begin_reading(tx);
+    Scan scan(tx, broken_);
+    scan.read_hot({}, from_ms, to_ms);
+    Results results;
+    Indices names(scan.names(), results);
+    scan.results({}, {from_ms, to_ms}, [&](DeviceId device, const Merged& merged) {
+      results.rows.clear();
+      results.echoes.clear();
+      results.details.clear();
+      for (const Merged::Entry& entry : merged.entries()) {
+        append_row(merged, entry, names, results);
+      }
+      each(device, results.rows);
     });
   });
 }

@@ -54,9 +54,6 @@ class Reader {
   Result<Results> results(DeviceId device, int64_t from_ms, int64_t to_ms,
                           size_t limit = 1'000'000);
 
-  // Counts and round trip times per device over a window, all devices that have any result in it.
-  Result<std::map<DeviceId, Statistics>> statistics(int64_t from_ms, int64_t to_ms);
-
   // The newest result of each device not older than `since_ms`, over all locations.
   struct Latest {
     std::map<DeviceId, Row> rows;
@@ -76,7 +73,7 @@ class Reader {
   // Announced losses whose span touches the window or is unknown, newest first, at most `limit`.
   Result<std::vector<Gap>> gaps(int64_t from_ms, int64_t to_ms, size_t limit = 1000);
 
-  // Rows that the last call of results(), statistics() or latest() left out.
+  // Rows that the last call of results(), latest() or each_device() left out.
   const std::vector<BrokenRow>& broken() const { return broken_; }
 
  private:

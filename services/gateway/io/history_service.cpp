@@ -5,6 +5,7 @@
 #include <future>
 
 #include "common/history/reader.h"
+#include "common/history/statistics.h"
 
 namespace gema::gateway {
 
@@ -151,41 +152,29 @@ Result<std::vector<AddressRow>> HistoryService::addresses(DeviceId device, size_
 
 Result<HistoryStatistics> HistoryService::statistics(std::optional<DeviceId> device,
                                                      int64_t from_ms, int64_t to_ms) {
-  using All = std::map<DeviceId, history::Statistics>;
   return run<HistoryStatistics>([=](postgres::Connection& connection) -> Result<HistoryStatistics> {
-    history::Reader reader(connection);
-    All all;
+    history::StatisticsQuery query{.from_ms = from_ms, .to_ms = to_ms};
     if (device) {
-      auto results = reader.results(*device, from_ms, to_ms);
-      if (!results) {
-        return results.error();
-      }
-      all[*device] = history::statistics_of(*results);
-    } else {
-      auto statistics = reader.statistics(from_ms, to_ms);
-      if (!statistics) {
-        return statistics.error();
-      }
-      all = std::move(*statistics);
+      query.devices = {*device};
+    }
+    auto read = history::read_statistics(connection, query);
+    if (!read) {
+      return read.error();
     }
     HistoryStatistics out;
-    double sum_us = 0;
-    uint64_t echoes = 0;
-    for (const auto& [id, s] : all) {
-      if (s.answered + s.failed == 0) {
-        continue;
-      }
-      ++out.devices;
-      out.answered += s.answered;
-      out.failed += s.failed;
-      if (s.echoes_answered > 0) {
-        out.rtt_min_us = echoes == 0 ? s.rtt_min_us : std::min(out.rtt_min_us, s.rtt_min_us);
-        out.rtt_max_us = std::max(out.rtt_max_us, s.rtt_max_us);
-        sum_us += s.rtt_mean_us * static_cast<double>(s.echoes_answered);
-        echoes += s.echoes_answered;
+    const auto count = [](const Rollup& r, Verdict verdict) {
+      return r.verdicts[static_cast<size_t>(verdict)];
+    };
+    for (const history::DeviceStatistics& one : read->devices) {
+      if (count(one.rollup, Verdict::kAnswered) + count(one.rollup, Verdict::kFailed) > 0) {
+        ++out.devices;
       }
     }
-    out.rtt_mean_us = echoes == 0 ? 0 : sum_us / static_cast<double>(echoes);
+    out.answered = count(read->total, Verdict::kAnswered);
+    out.failed = count(read->total, Verdict::kFailed);
+    out.rtt_min_us = read->total.rtt_min_us;
+    out.rtt_max_us = read->total.rtt_max_us;
+    out.rtt_mean_us = read->total.mean_us();
     return out;
   });
 }

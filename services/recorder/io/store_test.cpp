@@ -10,6 +10,7 @@
 #include "common/codec/ping_codec.h"
 #include "common/domain/chunk.h"
 #include "common/history/reader.h"
+#include "common/history/statistics.h"
 #include "common/postgres/migrate.h"
 #include "services/recorder/core/limits.h"
 #include "services/recorder/io/sorter.h"
@@ -685,13 +686,15 @@ TEST_F(StoreTest, ReadsALimitOfTheNewestLatestAndStatistics) {
   EXPECT_EQ(latest->rows.size(), 2U);
   EXPECT_EQ(latest->rows.at(7).rtt_us, 109U);
   EXPECT_EQ(latest->names_and_echoes.echoes_of(latest->rows.at(7))[0].rtt_us, 109U);
-  auto statistics = reader.statistics(kStartMs - 60'000, kStartMs + 60'000);
-  ASSERT_TRUE(statistics);
-  EXPECT_EQ(statistics->at(7).answered, 9U);
-  EXPECT_EQ(statistics->at(7).failed, 1U);
-  EXPECT_EQ(statistics->at(7).rtt_min_us, 100U);
-  EXPECT_EQ(statistics->at(7).rtt_max_us, 109U);
-  EXPECT_EQ(statistics->at(8).not_measured, 1U);
+  auto statistics = history::read_statistics(
+      *connection_, {.from_ms = kStartMs - 60'000, .to_ms = kStartMs + 60'000});
+  ASSERT_TRUE(statistics) << statistics.error().message;
+  ASSERT_EQ(statistics->devices.size(), 2U);
+  const Rollup& seven = statistics->devices[0].rollup;
+  EXPECT_EQ(seven.verdicts, (std::array<uint64_t, 3>{9, 1, 0}));
+  EXPECT_EQ(seven.rtt_min_us, 100U);
+  EXPECT_EQ(seven.rtt_max_us, 109U);
+  EXPECT_EQ(statistics->devices[1].rollup.verdicts, (std::array<uint64_t, 3>{0, 0, 1}));
 }
 
 // A model of what history must show, against whatever mixture of hot rows and chunks there is.

@@ -1,0 +1,376 @@
+#include "common/history/scan.h"
+
+#include <fmt/format.h>
+
+#include <tuple>
+
+#include "common/base/assert.h"
+#include "common/codec/hot_codec.h"
+#include "common/codec/ping_codec.h"
+
+namespace gema::history {
+namespace {
+
+using postgres::BinaryResult;
+using postgres::Params;
+using postgres::Transaction;
+
+constexpr int kFetchRows = 10'000;
+
+// Of the span that holds `ms`.
+int64_t span_begin(int64_t ms) {
+  return ms - (ms % kChunkSpanMs + kChunkSpanMs) % kChunkSpanMs;
+}
+
+auto key_of(const LateAnswer& a) {
+  return std::tie(a.stray.due_ms, a.location, a.producer, a.stray.echo, a.stray.kind,
+                  a.stray.rtt_us);
+}
+
+// Takes result `i` of a batch.
+void append_one(const PingResults& from, size_t i, Source& source) {
+  const ResultView v = gema::view_of(from, i);
+  PingResults& to = source.results;
+  to.device.push_back(from.device[i]);
+  to.interval_ms.push_back(from.interval_ms[i]);
+  to.due_ms.push_back(from.due_ms[i]);
+  to.verdict.push_back(v.verdict);
+  to.reason.push_back(v.reason);
+  to.echo_outcome.insert(to.echo_outcome.end(), v.outcomes.begin(), v.outcomes.end());
+  to.echo_rtt_us.insert(to.echo_rtt_us.end(), v.rtt_us.begin(), v.rtt_us.end());
+  to.echo_begin.push_back(static_cast<uint32_t>(to.echo_outcome.size()));
+  const auto index = static_cast<uint32_t>(to.size() - 1);
+  if (v.burst_sent > 0) {
+    to.burst.push_back({index, v.burst_sent, {v.burst_rtt_us.begin(), v.burst_rtt_us.end()}});
+  }
+  for (EchoNote note : v.notes) {
+    note.index = index;
+    to.notes.push_back(note);
+  }
+  for (ProofResult proof : v.proofs) {
+    proof.index = index;
+    to.proofs.push_back(proof);
+  }
+  if (!v.text.empty()) source.texts.push_back({index, std::string(v.text)});
+}
+
+}  // namespace
+
+// --- names, devices, sources ------------------------------------------------------------------
+
+void Names::add(int32_t id, std::string_view name) {
+  names_.emplace(id, name);
+  ids_.emplace(std::string(name), id);
+}
+
+int32_t Names::id(std::string_view name) {
+  const auto it = ids_.find(name);
+  if (it != ids_.end()) return it->second;
+  const int32_t next = names_.empty() ? -1 : std::min(names_.begin()->first, 0) - 1;
+  add(next, name);
+  return next;
+}
+
+const std::string& Names::operator[](int32_t id) const {
+  static const std::string none;
+  const auto it = names_.find(id);
+  return it == names_.end() ? none : it->second;
+}
+
+std::optional<int32_t> Names::find(std::string_view name) const {
+  const auto it = ids_.find(name);
+  if (it == ids_.end()) return std::nullopt;
+  return it->second;
+}
+
+Devices::Devices(std::vector<DeviceId> ids) : all_(false), ids_(std::move(ids)), partitions_(0) {
+  std::sort(ids_.begin(), ids_.end());
+  ids_.erase(std::unique(ids_.begin(), ids_.end()), ids_.end());
+  for (const DeviceId id : ids_) partitions_ |= 1U << partition_of(id);
+}
+
+bool Devices::has(DeviceId device) const {
+  return all_ || std::binary_search(ids_.begin(), ids_.end(), device);
+}
+
+bool Devices::has_partition(uint32_t partition) const {
+  return (partitions_ >> partition & 1U) != 0;
+}
+
+std::string Devices::where(std::string_view column) const {
+  if (all_) return {};
+  if (ids_.size() == 1) return fmt::format(" AND {} = {}", column, ids_.front());
+  return fmt::format(" AND {} = ANY ('{{{}}}'::bigint[])", column, fmt::join(ids_, ","));
+}
+
+Source& DeviceResults::of(int32_t location, int32_t producer, uint32_t clock_steps) {
+  for (size_t i = 0; i < used; ++i) {
+    Source& s = sources[i];
+    if (s.location == location && s.producer == producer && s.clock_steps == clock_steps) return s;
+  }
+  if (used == sources.size()) sources.emplace_back();
+  Source& s = sources[used++];
+  s.location = location;
+  s.producer = producer;
+  s.clock_steps = clock_steps;
+  s.results.clear();
+  s.texts.clear();
+  return s;
+}
+
+void DeviceResults::clear() {
+  used = 0;
+}
+
+ResultView view_of(const Source& source, size_t i) {
+  ResultView view = gema::view_of(source.results, i);
+  if (source.texts.empty()) return view;
+  const auto text =
+      std::lower_bound(source.texts.begin(), source.texts.end(), i,
+                       [](const ResultText& t, size_t index) { return t.index < index; });
+  if (text != source.texts.end() && text->index == i) view.text = text->text;
+  return view;
+}
+
+// --- which result counts ----------------------------------------------------------------------
+
+void Merged::take(const DeviceResults& results, int64_t from_ms, int64_t to_ms) {
+  for (size_t s = 0; s < results.used; ++s) {
+    const Source& source = results.sources[s];
+    const PingResults& r = source.results;
+    for (uint32_t i = 0; i < r.size(); ++i) {
+      if (r.due_ms[i] >= from_ms && r.due_ms[i] < to_ms) {
+        entries_.push_back({r.due_ms[i], &source, i});
+      }
+    }
+    for (const Stray& stray : r.strays) {
+      late_.push_back({source.location, source.producer, stray});
+    }
+  }
+}
+
+void Merged::set(const DeviceResults* stored, const DeviceResults* hot, int64_t from_ms,
+                 int64_t to_ms) {
+  entries_.clear();
+  late_.clear();
+  if (stored != nullptr) take(*stored, from_ms, to_ms);
+  if (hot != nullptr) take(*hot, from_ms, to_ms);
+  auto before = [](const LateAnswer& a, const LateAnswer& b) { return key_of(a) < key_of(b); };
+  std::sort(late_.begin(), late_.end(), before);
+  // For a while the same may be in a packed row and in a short chunk.
+  late_.erase(
+      std::unique(late_.begin(), late_.end(),
+                  [](const LateAnswer& a, const LateAnswer& b) { return key_of(a) == key_of(b); }),
+      late_.end());
+  // Nearly always one source, in order, each slot once.
+  bool right = true;
+  for (size_t i = 1; right && i < entries_.size(); ++i) {
+    right = entries_[i - 1].due_ms < entries_[i].due_ms;
+  }
+  if (right) return;
+  std::sort(entries_.begin(), entries_.end(), [&](const Entry& a, const Entry& b) {
+    if (a.due_ms != b.due_ms) return a.due_ms < b.due_ms;
+    return a.source->location != b.source->location &&
+           names_[a.source->location] < names_[b.source->location];
+  });
+  size_t kept = 0;
+  for (size_t i = 0; i < entries_.size();) {
+    size_t end = i + 1;
+    while (end < entries_.size() && entries_[end].due_ms == entries_[i].due_ms &&
+           entries_[end].source->location == entries_[i].source->location) {
+      ++end;
+    }
+    size_t best = i;
+    if (end - i > 1) {
+      claims_.clear();
+      for (size_t c = i; c < end; ++c) {
+        const Source& source = *entries_[c].source;
+        claims_.push_back(
+            {names_[source.producer], source.clock_steps, view_of(source, entries_[c].index)});
+      }
+      best = i + choose(claims_);
+    }
+    entries_[kept++] = entries_[best];
+    i = end;
+  }
+  entries_.resize(kept);
+}
+
+std::vector<Stray> Merged::strays_of(const Entry& entry) const {
+  std::vector<Stray> out;
+  if (late_.empty()) return out;
+  const Source& source = *entry.source;
+  const auto key = std::tie(entry.due_ms, source.location, source.producer);
+  auto at =
+      std::lower_bound(late_.begin(), late_.end(), key, [](const LateAnswer& a, const auto& k) {
+        return std::tie(a.stray.due_ms, a.location, a.producer) < k;
+      });
+  for (; at != late_.end() && at->stray.due_ms == entry.due_ms && at->location == source.location &&
+         at->producer == source.producer;
+       ++at) {
+    out.push_back(at->stray);
+  }
+  return out;
+}
+
+// --- reading ----------------------------------------------------------------------------------
+
+void begin_reading(Transaction& tx) {
+  // Much is read through few indexes of many leaves: no plan is worth compiling, and what comes by
+  // a cursor is wanted to the end.
+  tx.exec(
+      "SET LOCAL jit = off; SET LOCAL cursor_tuple_fraction = 1;"
+      " SET LOCAL max_parallel_workers_per_gather = 0;"
+      " LOCK TABLE ONLY ping_hot, ONLY ping_chunks, ONLY ping_packed, ONLY ping_rollup_minutes,"
+      " ONLY ping_rollup_recent, ONLY ping_rollup_hours IN ACCESS SHARE MODE");
+}
+
+void each_row(Transaction& tx, const std::string& statement, const Params& params,
+              const std::function<void(const BinaryResult&, int row)>& each) {
+  const BinaryResult declared(tx, "DECLARE each_row NO SCROLL CURSOR FOR " + statement, params);
+  const std::string fetch = fmt::format("FETCH {} FROM each_row", kFetchRows);
+  while (true) {
+    const BinaryResult rows(tx, fetch, {});
+    for (int i = 0; i < rows.rows(); ++i) each(rows, i);
+    if (rows.rows() < kFetchRows) break;
+  }
+  tx.exec("CLOSE each_row");
+}
+
+Scan::Scan(Transaction& tx, std::vector<BrokenRow>& broken) : tx_(tx), broken_(broken) {
+  const BinaryResult names(tx_, "SELECT id, name FROM history_names", {});
+  for (int i = 0; i < names.rows(); ++i) names_.add(names.int32(i, 0), names.bytes(i, 1));
+}
+
+void Scan::read_epochs() {
+  const BinaryResult r(
+      tx_, "SELECT producer, epoch, clock_steps FROM stream_epochs WHERE stream = 'ping'", {});
+  for (int i = 0; i < r.rows(); ++i) {
+    clock_steps_[{std::string(r.bytes(i, 0)), static_cast<uint64_t>(r.int64(i, 1))}] =
+        static_cast<uint32_t>(r.int16(i, 2));
+  }
+}
+
+void Scan::read_hot(const Devices& devices, int64_t from_ms, int64_t to_ms) {
+  hot_devices_ = devices;
+  hot_from_ms_ = from_ms;
+  hot_to_ms_ = to_ms;
+  read_epochs();
+  for (uint32_t p = 0; p < kPartitions; ++p) {
+    if (devices.has_partition(p)) read_hot_rows(static_cast<int16_t>(p));
+  }
+}
+
+void Scan::read_hot_rows(int16_t partition) {
+  Params params;
+  params.int16(partition);
+  const BinaryResult rows(tx_,
+                          "SELECT batches, number FROM ping_hot WHERE partition = $1 AND number >"
+                          " (SELECT number FROM ping_watermarks WHERE partition = $1)"
+                          " ORDER BY number",
+                          params);
+  for (int i = 0; i < rows.rows(); ++i) {
+    auto done = gema::read_hot(rows.bytes(i, 0), [&](const HotRecord& record) {
+      take_hot(record.producer, record.epoch, record.payload);
+    });
+    if (!done) broken_.push_back({.table = "ping_hot", .part = rows.int64(i, 1)});
+  }
+}
+
+void Scan::take_hot(std::string_view producer, uint64_t epoch, std::string_view payload) {
+  // What cannot be decoded here was quarantined or will be, when its row becomes chunks.
+  if (!decode_ping(payload, scratch_)) return;
+  sort_bursts(scratch_);
+  const auto it = clock_steps_.find({std::string(producer), epoch});
+  const uint32_t steps = it == clock_steps_.end() ? 0 : it->second;
+  const int32_t location = names_.id(scratch_.location);
+  const int32_t by = names_.id(producer);
+  for (size_t i = 0; i < scratch_.size(); ++i) {
+    if (!hot_devices_.has(scratch_.device[i])) continue;
+    if (scratch_.due_ms[i] < hot_from_ms_ || scratch_.due_ms[i] >= hot_to_ms_) continue;
+    append_one(scratch_, i, hot_[scratch_.device[i]].of(location, by, steps));
+  }
+  for (const Stray& stray : scratch_.strays) {
+    if (!hot_devices_.has(stray.device)) continue;
+    if (stray.due_ms < hot_from_ms_ || stray.due_ms >= hot_to_ms_) continue;
+    hot_[stray.device].of(location, by, steps).results.strays.push_back(stray);
+  }
+}
+
+void Scan::results(const Devices& devices, const Range& range,
+                   const std::function<void(DeviceId, const Merged&)>& each) {
+  Params params;
+  // A chunk lies within one span, so it begins with the window's first span or later.
+  params.int64(span_begin(range.from_ms)).int64(range.to_ms);
+  const std::string where = "start_ms >= $1 AND start_ms < $2" + devices.where("device_id");
+  std::string statement = fmt::format(
+      "SELECT device_id, start_ms, step_ms, clock_steps, echoes, location_id, producer_id, samples,"
+      " extra, details, NULL::bytea AS packed, part FROM ping_chunks WHERE {}",
+      where);
+  if (range.packed) {
+    statement += fmt::format(
+        " UNION ALL SELECT device_id, start_ms, step_ms, clock_steps, 0::smallint, location_id,"
+        " producer_id, NULL, NULL, details, packed, part FROM ping_packed WHERE {}",
+        where);
+  }
+  DeviceId current = 0;
+  bool any = false;
+  auto finish = [&] {
+    if (!any) return;
+    const auto hot = hot_.find(current);
+    merged_.set(&stored_, hot == hot_.end() ? nullptr : &hot->second, range.from_ms, range.to_ms);
+    if (!merged_.entries().empty()) each(current, merged_);
+    stored_.clear();
+  };
+  std::vector<DeviceId> stored;  // of those that are hot, too
+  // In order of time a device's results need no sorting.
+  each_row(tx_,
+           statement + (devices.ids().size() == 1 ? " ORDER BY start_ms, part"
+                                                  : " ORDER BY device_id, start_ms, part"),
+           params, [&](const BinaryResult& rows, int i) {
+             const auto device = static_cast<DeviceId>(rows.int64(i, 0));
+             if (!any || device != current) {
+               finish();
+               current = device;
+               any = true;
+               if (hot_.contains(device)) stored.push_back(device);
+             }
+             take_chunk(rows, i);
+           });
+  finish();
+  for (const auto& [device, results] : hot_) {
+    if (!devices.has(device) || std::binary_search(stored.begin(), stored.end(), device)) continue;
+    merged_.set(nullptr, &results, range.from_ms, range.to_ms);
+    if (!merged_.entries().empty()) each(device, merged_);
+  }
+}
+
+// A short chunk, or a packed row.
+void Scan::take_chunk(const BinaryResult& rows, int i) {
+  const bool is_packed = !rows.is_null(i, 10);
+  bool right = true;
+  if (is_packed) {
+    right = unpack_chunk(rows.bytes(i, 10), arrays_).has_value();
+  } else {
+    arrays_.echoes = static_cast<uint32_t>(rows.int16(i, 4));
+    rows.int32_array(i, 7, arrays_.samples);
+    rows.int32_array(i, 8, arrays_.extra);
+  }
+  Source& to =
+      stored_.of(rows.int32(i, 5), rows.int32(i, 6), static_cast<uint32_t>(rows.int16(i, 3)));
+  const ChunkMark mark = mark_of(to.results, to.texts);
+  right = right && append_chunk({.device = static_cast<DeviceId>(rows.int64(i, 0)),
+                                 .start_ms = rows.int64(i, 1),
+                                 .step_ms = static_cast<uint32_t>(rows.int32(i, 2)),
+                                 .echoes = arrays_.echoes,
+                                 .samples = arrays_.samples,
+                                 .extra = arrays_.extra,
+                                 .details = rows.bytes(i, 9)},
+                                to.results, &to.texts);
+  if (right) return;
+  cut_back(mark, to.results, to.texts);
+  broken_.push_back({is_packed ? "ping_packed" : "ping_chunks",
+                     static_cast<DeviceId>(rows.int64(i, 0)), rows.int64(i, 1), rows.int64(i, 11)});
+}
+
+}  // namespace gema::history
