@@ -124,7 +124,7 @@ class Loading {
       }
       const Setting* setting = spec.find(key);
       if (setting == nullptr) {
-        problem(at_line(entry.first), full, "", "is no key that Gema knows");
+        if (!spec.partial()) problem(at_line(entry.first), full, "", "is no key that Gema knows");
       } else {
         read_value(*setting, full, entry.second);
       }
@@ -191,7 +191,7 @@ class Loading {
           return;
         }
       }
-      problem(where, name, "", "names no key of section " + spec.section());
+      if (!spec.partial()) problem(where, name, "", "names no key of section " + spec.section());
       return;
     }
     for (const std::string& other : others_) {

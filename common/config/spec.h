@@ -78,6 +78,10 @@ class Spec {
   // The source systems' name for `key` ("PING_INTERVAL"). Requires: key was described before.
   void alias(const char* seed_name, const char* key);
 
+  // Of another process' section only some keys are wanted: the rest is that process' to check.
+  void only_these() { partial_ = true; }
+  bool partial() const { return partial_; }
+
   const std::string& section() const { return section_; }
   const std::vector<Setting>& settings() const { return settings_; }
   const Setting* find(const std::string& key) const;
@@ -99,6 +103,7 @@ class Spec {
   void add(Setting setting);
 
   std::string section_;
+  bool partial_ = false;
   std::vector<Setting> settings_;
 };
 

@@ -10,15 +10,12 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <fstream>
 #include <iostream>
-#include <sstream>
 
 #include "common/observability/http.h"
 #include "common/runtime/clock.h"
+#include "common/runtime/load_config.h"
 #include "common/runtime/version.h"
-
-extern char** environ;  // NOLINT: POSIX declares it nowhere else
 
 namespace gema::runtime {
 namespace {
@@ -31,64 +28,12 @@ struct Options {
   bool print_config = false;
 };
 
-std::map<std::string, std::string> environment_variables() {
-  std::map<std::string, std::string> variables;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string text = *entry;
-    const auto equals = text.find('=');
-    if (equals != std::string::npos) variables[text.substr(0, equals)] = text.substr(equals + 1);
-  }
-  return variables;
-}
-
-std::optional<std::string> read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return std::nullopt;
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (file.bad()) return std::nullopt;
-  return text.str();
-}
-
 // Names a process, a file and a socket: nothing that could leave the directory.
 bool is_instance_name(const std::string& name) {
   const auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
   };
   return !name.empty() && name.size() <= 32 && std::all_of(name.begin(), name.end(), allowed);
-}
-
-// Prints every problem; true when there was none.
-bool load_config(const Options& options, const ServiceHooks& hooks, config::Common& common,
-                 std::vector<config::Spec>& specs) {
-  common.data_dir = options.data_dir;
-  specs = config::Common::describe(common);
-  specs.push_back(*hooks.own);
-  config::Inputs inputs;
-  inputs.env = environment_variables();
-  const bool named = !options.config_file.empty();
-  const std::filesystem::path path =
-      named ? std::filesystem::path(options.config_file) : common.data_dir / "gema.yaml";
-  inputs.file_name = path.string();
-  inputs.file_text = std::filesystem::is_regular_file(path) ? read_file(path) : std::nullopt;
-  if (!inputs.file_text && (named || std::filesystem::exists(path))) {
-    std::cerr << fmt::format("gema-{}: cannot read the configuration file {}\n", hooks.name,
-                             path.string());
-    return false;
-  }
-  if (const auto dotenv = read_file(common.data_dir / ".env")) {
-    inputs.dotenv = config::parse_dotenv(*dotenv);
-  }
-  const auto problems = config::load(specs, config::all_sections(), inputs);
-  for (const auto& problem : problems) {
-    std::cerr << fmt::format("gema-{}: {}\n", hooks.name, problem.text());
-  }
-  for (const auto& [name, why] : config::accepted_without_effect()) {
-    if (inputs.env.contains(name) || inputs.dotenv.contains(name)) {
-      std::cerr << fmt::format("gema-{}: {} has no effect: {}\n", hooks.name, name, why);
-    }
-  }
-  return problems.empty();
 }
 
 Result<void> make_directories(const Environment& environment) {
@@ -187,8 +132,11 @@ int run_service(int argc, char** argv, const ServiceHooks& hooks) {
     return 2;
   }
   config::Common common;
-  std::vector<config::Spec> specs;
-  if (!load_config(options, hooks, common, specs)) return 2;
+  common.data_dir = options.data_dir;
+  std::vector<config::Spec> specs = config::Common::describe(common);
+  specs.push_back(*hooks.own);
+  if (!load_config(fmt::format("gema-{}", hooks.name), options.config_file, common, specs))
+    return 2;
   if (options.print_config) {
     std::cout << config::print(specs);
     return 0;

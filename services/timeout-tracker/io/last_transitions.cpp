@@ -27,9 +27,10 @@ Result<LastTransitions> read_last_transitions(const postgres::Options& options) 
       return Error{Errc::kUnavailable, "PostgreSQL has no table of transitions yet"};
     }
     LastTransitions last;
+    // Below 0 are those that gema import made of another system's past: they decide nothing.
     const auto rows = tx.exec(
         "SELECT DISTINCT ON (device_id) encode(state, 'hex') FROM transitions"
-        " ORDER BY device_id, counter DESC");
+        " WHERE counter >= 0 ORDER BY device_id, counter DESC");
     for (const auto& row : rows) {
       auto state = decode_state(from_hex(row[0].as<std::string>()));
       if (state) {
