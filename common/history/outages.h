@@ -47,8 +47,8 @@ struct Outage {
   std::string prober;
   bool reset_meanwhile = false;  // somebody reset its counters while it was down
 
-  // Of the time from start to end (or now), all locations; nullopt unless `with_checks`, or where
-  // history no longer (or not yet) has it.
+  // Of the time from start to end (or now), all locations, from results and rollups; nullopt unless
+  // `with_checks`, beyond the newest kCheckedOutagesMax, and where history does not have it.
   std::optional<uint64_t> checks;         // measured
   std::optional<uint64_t> failed_checks;  // of these
   // Answered echoes of the check that ended it, in percent of those sent; nullopt as above.
@@ -66,6 +66,7 @@ struct OutageQuery {
   int64_t now_ms = 0;
 };
 inline constexpr size_t kOutagesMax = 10'000;
+inline constexpr size_t kCheckedOutagesMax = 200;
 
 struct Outages {
   std::vector<Outage> rows;  // by start, the newest first
@@ -75,5 +76,7 @@ struct Outages {
 
 // Fails with kBadInput, saying what is wrong, on a query that breaks the rules above.
 Result<Outages> read_outages(postgres::Connection& connection, const OutageQuery& query);
+// The same as a part of something that begin_reading() began.
+Result<Outages> read_outages(postgres::Transaction& tx, const OutageQuery& query);
 
 }  // namespace gema::history

@@ -135,8 +135,10 @@ void Pieces::find_pending() {
     }
   }
   for (const auto& [device, hot] : scan_.hot()) {
+    if (!devices_->has(device)) continue;
     for (size_t s = 0; s < hot.used; ++s) {
       for (const int64_t due_ms : hot.sources[s].results.due_ms) {
+        if (due_ms < cuts_->begin() || due_ms >= cuts_->end()) continue;
         std::vector<DeviceId>& of_hour = late_[floor_to(due_ms, kHourMs)];
         if (of_hour.empty() || of_hour.back() != device) of_hour.push_back(device);
       }

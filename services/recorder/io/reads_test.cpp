@@ -1,0 +1,389 @@
+// Series, statistics, availability and outages (common/history) over what the recorder stores,
+// against a real PostgreSQL and a model: the single results that a reader sees, summed up here.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <set>
+
+#include "common/base/random.h"
+#include "common/codec/ping_codec.h"
+#include "common/codec/transition_codec.h"
+#include "common/history/availability.h"
+#include "common/history/core/cuts.h"
+#include "common/history/outages.h"
+#include "common/history/reader.h"
+#include "common/history/series.h"
+#include "common/history/statistics.h"
+#include "common/postgres/migrate.h"
+#include "services/recorder/io/compact_store.h"
+#include "services/recorder/io/store.h"
+#include "tests/support/postgres_server.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+// libpqxx 6.4 forgets one PGresult when a connection breaks under a statement.
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libpqxx-6.4";
+}
+#endif
+
+namespace gema::recorder {
+namespace {
+
+using history::kDayMs;
+using history::kHourMs;
+using postgres::Connection;
+using postgres::Transaction;
+
+constexpr int64_t kDay = 1'800'057'600'000;  // a day begins
+static_assert(kDay % kDayMs == 0);
+
+testing::PostgresServer& server() {
+  static testing::PostgresServer instance;
+  return instance;
+}
+
+uint64_t seed_of_run() {
+  const char* text = std::getenv("GEMA_TEST_SEED");
+  return text == nullptr ? 1 : std::strtoull(text, nullptr, 10);
+}
+
+// One device as it is checked.
+struct Checked {
+  DeviceId id;
+  uint32_t interval_ms;
+};
+
+class ReadsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!server().running()) server().restart();
+    postgres::Options options{.conninfo = server().conninfo()};
+    connection_ = std::move(*Connection::open(options));
+    sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+    auto migrated = postgres::migrate(*connection_);
+    ASSERT_TRUE(migrated) << migrated.error().message;
+    CompactOptions compact;
+    compact.postgres = options;
+    compact.raw_retention = 24h * 3650;
+    compact.minutes_retention = 24h * 3650;
+    compact.hours_retention = 24h * 3650;
+    compactor_ = std::make_unique<CompactStore>(compact);
+    store_ = std::make_unique<Store>(options);
+    auto loaded = store_->load("ping");
+    ASSERT_TRUE(loaded) << loaded.error().message;
+    known_ = *loaded;
+  }
+
+  std::string sql(const std::string& statement) {
+    auto result = connection_->transact([&](Transaction& tx) {
+      const auto rows = tx.exec(statement);
+      return rows.empty() || rows[0][0].is_null() ? std::string() : rows[0][0].as<std::string>();
+    });
+    EXPECT_TRUE(result) << statement << ": " << (result ? "" : result.error().message);
+    return result ? *result : "";
+  }
+
+  // All checks of a device in [from_ms, to_ms), some lost, some not measured, some not there.
+  PingResults checks(const Checked& device, int64_t from_ms, int64_t to_ms,
+                     const std::string& location) {
+    PingResults r;
+    r.location = location;
+    for (int64_t due = slot_after(device.id, device.interval_ms, from_ms - 1); due < to_ms;
+         due += device.interval_ms) {
+      if (random_.chance(20)) continue;
+      r.device.push_back(device.id);
+      r.interval_ms.push_back(device.interval_ms);
+      r.due_ms.push_back(due);
+      const bool measured = !random_.chance(30);
+      const bool lost = random_.chance(60);
+      r.verdict.push_back(!measured ? Verdict::kNotMeasured
+                          : lost    ? Verdict::kFailed
+                                    : Verdict::kAnswered);
+      r.reason.push_back(!measured ? Reason::kPaused : lost ? Reason::kTimeout : Reason::kNone);
+      if (measured) {
+        r.echo_outcome.push_back(lost ? EchoOutcome::kTimeout : EchoOutcome::kReply);
+        r.echo_rtt_us.push_back(lost ? 0 : static_cast<uint32_t>(300 + random_.below(5'000)));
+      }
+      r.echo_begin.push_back(static_cast<uint32_t>(r.echo_outcome.size()));
+      if (measured && lost && random_.chance(300)) {
+        r.burst.push_back({static_cast<uint32_t>(r.device.size() - 1), 4, {}});
+      }
+    }
+    return r;
+  }
+
+  void record(const std::string& producer, const PingResults& results) {
+    if (results.empty()) return;
+    Batch b{.stream = "ping",
+            .token = static_cast<int64_t>(random_.next() | 1),
+            .before = known_.positions,
+            .after = known_.positions,
+            .tokens = known_.tokens};
+    const uint32_t p = partition_of(results.device.front());
+    const stream::PositionKey key{producer, 1, p};
+    const stream::Position* before = b.after.find(key);
+    stream::Position position = before == nullptr ? stream::Position{.order = 1} : *before;
+    position.highest = ++position.cumulative;
+    b.after.set(key, position);
+    RecordRow row{.key = {producer, 1, p, position.cumulative},
+                  .produced_at_us = results.due_ms.front() * 1000,
+                  .results = static_cast<uint32_t>(results.size())};
+    encode_ping(results, row.payload);
+    b.records.push_back(row);
+    auto done = store_->commit(b);
+    ASSERT_TRUE(done) << done.error().message;
+    ASSERT_FALSE(done->conflict);
+    known_.positions = b.after;
+    known_.tokens = done->tokens;
+  }
+
+  void chunk(uint32_t partition, int64_t now_ms) {
+    auto done = store_->chunk(partition, wall_from_ms(now_ms), 24h * 3650);
+    EXPECT_TRUE(done) << (done ? "" : done.error().message);
+  }
+  void chunk_all(int64_t now_ms) {
+    for (uint32_t p = 0; p < kPartitions; ++p) chunk(p, now_ms);
+  }
+
+  // At most so many steps.
+  void compact(int64_t now_ms, int steps = 1 << 20) {
+    for (; steps > 0; --steps) {
+      auto done = compactor_->step(wall_from_ms(now_ms));
+      ASSERT_TRUE(done) << done.error().message;
+      if (!done->more) return;
+    }
+  }
+
+  void housekeep(int64_t now_ms) {
+    auto done = compactor_->housekeep(wall_from_ms(now_ms));
+    ASSERT_TRUE(done) << done.error().message;
+  }
+
+  // --- the model --------------------------------------------------------------------------------
+
+  using Model = std::map<std::string, std::vector<Rollup>>;  // by location, one per segment
+
+  // Jitter is not compared across the rollups that history makes, nor across cuts.
+  static void roll_up(const history::Results& results, const std::string& location,
+                      const history::Cuts& cuts, std::vector<Rollup>& out) {
+    out.resize(cuts.segments());
+    std::optional<std::pair<size_t, int64_t>> last;
+    std::optional<RollupBuilder> builder;
+    auto flush = [&] {
+      if (last) out[last->first].merge(builder->take().front());
+    };
+    for (const history::Row& row : results.rows) {
+      if (results.location(row) != location) continue;
+      const auto segment = cuts.at(row.due_ms);
+      if (!segment) continue;
+      const int64_t part =
+          row.due_ms / (kHourMs / static_cast<int64_t>(rollups_per_hour(row.interval_ms)));
+      if (!last || *last != std::pair(*segment, part)) {
+        flush();
+        last = std::pair(*segment, part);
+        builder.emplace(0, history::kTimeMax, 1);
+      }
+      std::vector<EchoOutcome> outcomes;
+      std::vector<uint32_t> rtts;
+      std::vector<uint32_t> burst;
+      for (const history::Echo& e : results.echoes_of(row)) {
+        outcomes.push_back(e.outcome);
+        rtts.push_back(e.rtt_us);
+      }
+      for (const history::Echo& e : results.burst_answers_of(row)) burst.push_back(e.rtt_us);
+      builder->add(row.due_ms, row.interval_ms,
+                   {.verdict = row.verdict,
+                    .reason = row.reason,
+                    .outcomes = outcomes,
+                    .rtt_us = rtts,
+                    .burst_sent = row.burst_sent,
+                    .burst_rtt_us = burst});
+    }
+    flush();
+  }
+
+  Model model(DeviceId device, const history::Cuts& cuts) {
+    history::Reader reader(*connection_);
+    auto results = reader.results(device, cuts.begin(), cuts.end());
+    EXPECT_TRUE(results) << (results ? "" : results.error().message);
+    Model out;
+    if (!results) return out;
+    for (const history::Row& row : results->rows) out[results->location(row)];
+    for (auto& [location, rollups] : out) roll_up(*results, location, cuts, rollups);
+    return out;
+  }
+
+  static Rollup merged(const Model& model, size_t segment, const std::string& only = "") {
+    Rollup out;
+    for (const auto& [location, rollups] : model) {
+      if (only.empty() || only == location) out.merge(rollups[segment]);
+    }
+    return out;
+  }
+
+  // --- what is compared -------------------------------------------------------------------------
+
+  void expect_statistics(const std::vector<Checked>& devices, int64_t from_ms, int64_t to_ms,
+                         bool whole_hours, const std::string& location = "") {
+    history::StatisticsQuery query{.from_ms = from_ms, .to_ms = to_ms, .whole_hours = whole_hours};
+    if (!location.empty()) query.location = location;
+    auto read = history::read_statistics(*connection_, query);
+    ASSERT_TRUE(read) << read.error().message;
+    if (whole_hours) from_ms = history::floor_to(from_ms, kHourMs);
+    ASSERT_EQ(read->from_ms, from_ms);
+    std::map<DeviceId, Rollup> found;
+    for (const auto& one : read->devices) found[one.device] = one.rollup;
+    Rollup total;
+    for (const Checked& device : devices) {
+      const Rollup expected =
+          merged(model(device.id, history::Cuts({from_ms, to_ms})), 0, location);
+      ASSERT_EQ(found.contains(device.id), expected.checks() > 0) << device.id;
+      if (expected.checks() == 0) continue;
+      ASSERT_EQ(found[device.id], expected) << device.id;
+      total.merge(expected);
+    }
+    ASSERT_EQ(read->total, total);
+    // One device alone.
+    query.devices = {devices.front().id};
+    read = history::read_statistics(*connection_, query);
+    ASSERT_TRUE(read) << read.error().message;
+    ASSERT_EQ(read->total, found[devices.front().id]);
+  }
+
+  void expect_series(const Checked& device, int64_t from_ms, int64_t to_ms, size_t points_max) {
+    auto read = history::read_series(
+        *connection_,
+        {.devices = {device.id}, .from_ms = from_ms, .to_ms = to_ms, .points_max = points_max});
+    ASSERT_TRUE(read) << read.error().message;
+    const Model whole = model(device.id, history::Cuts({from_ms, to_ms}));
+    ASSERT_EQ(read->locations.size(), whole.size());
+    for (const history::LocationSeries& series : read->locations) {
+      ASSERT_LE(series.points.size(), points_max);
+      Rollup sum;
+      int64_t before = from_ms;
+      for (const history::SeriesPoint& point : series.points) {
+        ASSERT_GE(point.from_ms, before);
+        ASSERT_GT(point.to_ms, point.from_ms);
+        before = read->step_ms == 0 ? point.from_ms : point.to_ms;
+        ASSERT_GT(point.rollup.checks(), 0U);
+        const Model here = model(device.id, history::Cuts({point.from_ms, point.to_ms}));
+        if (series.points.size() <= 40) {
+          ASSERT_EQ(merged(here, 0, series.location), point.rollup)
+              << point.from_ms << " " << read->step_ms;
+        }
+        sum.merge(point.rollup);
+      }
+      if (read->step_ms > 0) {
+        ASSERT_LE(before, to_ms);
+      }
+      Rollup expected = merged(whole, 0, series.location);
+      // Between points nothing is compared.
+      expected.jitter_count = sum.jitter_count;
+      expected.jitter_sum_us = sum.jitter_sum_us;
+      ASSERT_EQ(sum, expected) << read->step_ms;
+    }
+  }
+
+  void expect_availability(const Checked& device, const std::vector<int64_t>& bounds,
+                           int64_t now_ms) {
+    auto read = history::read_availability(
+        *connection_, {.devices = {device.id}, .bounds = bounds, .now_ms = now_ms});
+    ASSERT_TRUE(read) << read.error().message;
+    const history::Cuts cuts(bounds);
+    const Model expected = model(device.id, cuts);
+    ASSERT_EQ(read->devices.size(), 1U);
+    uint64_t all_ms = 0;
+    for (size_t i = 0; i < cuts.segments(); ++i) {
+      const history::AvailabilityPeriod& p = read->devices[0].periods[i];
+      const Rollup r = merged(expected, i);
+      ASSERT_EQ(p.from_ms, bounds[i]);
+      ASSERT_EQ(p.to_ms, std::clamp(now_ms, bounds[i], bounds[i + 1]));
+      ASSERT_EQ(p.up_ms + p.down_ms + p.not_measured_ms,
+                static_cast<uint64_t>(p.to_ms - p.from_ms));
+      ASSERT_EQ(p.answered, r.verdicts[0]);
+      ASSERT_EQ(p.failed, r.verdicts[1]);
+      ASSERT_EQ(p.not_measured, r.verdicts[2]);
+      ASSERT_LE(p.up_ms, r.time_ms[0]);
+      ASSERT_LE(p.down_ms, r.time_ms[1] + 1);
+      if (p.answered + p.failed == 0) {
+        ASSERT_FALSE(p.up_percent().has_value());
+      }
+      all_ms += static_cast<uint64_t>(p.to_ms - p.from_ms);
+    }
+    const history::AvailabilityPeriod& total = read->devices[0].total;
+    ASSERT_EQ(total.up_ms + total.down_ms + total.not_measured_ms, all_ms);
+  }
+
+  std::vector<int64_t> some_bounds(int64_t from_ms, int64_t to_ms) {
+    static constexpr int64_t kUnits[] = {1, 1'000, 60'000, 300'000, 900'000, kHourMs, kDayMs};
+    const int64_t unit = kUnits[random_.below(std::size(kUnits))];
+    std::set<int64_t> bounds;
+    for (uint64_t n = 2 + random_.below(8); n > 0; --n) {
+      const auto span = static_cast<uint64_t>(to_ms - from_ms);
+      bounds.insert(history::floor_to(from_ms + static_cast<int64_t>(random_.below(span)), unit));
+    }
+    bounds.insert(*bounds.begin() + unit);
+    return {bounds.begin(), bounds.end()};
+  }
+
+  std::unique_ptr<Connection> connection_;
+  std::unique_ptr<CompactStore> compactor_;
+  std::unique_ptr<Store> store_;
+  Loaded known_;
+  Random random_{seed_of_run()};
+};
+
+TEST_F(ReadsTest, TellTheSameWhateverTheyReadItFrom) {
+  const std::vector<Checked> devices = {{7, 5'000}, {8, 60'000}, {21, 20'000}, {40, 300'000}};
+  for (int round = 0; round < 3; ++round) {
+    SetUp();
+    random_ = Random(seed_of_run() * 1'000 + static_cast<uint64_t>(round));
+    SCOPED_TRACE(::testing::Message() << "GEMA_TEST_SEED=" << seed_of_run() << " round " << round);
+    int64_t now_ms = kDay + 20 * kHourMs;
+    const int64_t begin_ms = now_ms;
+    for (int step = 0; step < 14; ++step) {
+      SCOPED_TRACE(step);
+      // Time goes on, by a little or by hours; some of it nobody measured.
+      const int64_t next_ms =
+          now_ms + static_cast<int64_t>(random_.chance(500) ? random_.below(1'200'000)
+                                                            : random_.below(3 * kHourMs));
+      for (const Checked& device : devices) {
+        if (random_.chance(150)) continue;
+        for (int64_t at = now_ms; at < next_ms; at += 900'000) {
+          const int64_t end = std::min(at + 900'000, next_ms);
+          record("p1", checks(device, at, end, "default"));
+          if (device.id != 7 && random_.chance(400)) record("p2", checks(device, at, end, "far"));
+          if (random_.chance(200)) record("p2", checks(device, at, end, "default"));
+        }
+      }
+      now_ms = next_ms;
+      // Late.
+      if (random_.chance(400)) {
+        const auto back = static_cast<int64_t>(
+            random_.below(static_cast<uint64_t>(std::max<int64_t>(now_ms - begin_ms, 1))));
+        const Checked& device = devices[random_.below(devices.size())];
+        record("p3", checks(device, now_ms - back, now_ms - back + 600'000, "default"));
+      }
+      for (uint32_t p = 0; p < kPartitions; ++p) {
+        if (random_.chance(700)) chunk(p, now_ms);
+      }
+      if (random_.chance(700)) compact(now_ms, random_.chance(300) ? 2 : 1 << 20);
+      if (random_.chance(300)) housekeep(now_ms + 1'800'000);
+
+      const int64_t to_ms = now_ms + 60'000;
+      const auto bounds = some_bounds(begin_ms - kHourMs, to_ms);
+      expect_statistics(devices, bounds.front(), bounds.back(), random_.chance(300),
+                        random_.chance(300) ? "far" : "");
+      const Checked& one = devices[random_.below(devices.size())];
+      expect_availability(one, bounds, now_ms);
+      expect_series(one, bounds.front(), bounds.back(), 1 + random_.below(60));
+      expect_series(one, begin_ms, to_ms, 1 + random_.below(2'000));
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gema::recorder
