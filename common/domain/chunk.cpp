@@ -254,6 +254,12 @@ bool append_chunk(const ChunkView& chunk, PingResults& out, std::vector<ResultTe
     return false;
   }
   const size_t slots = chunk.samples.size() / chunk.echoes;
+  // It ends within its span, and its step is a number that a row can hold.
+  const int64_t into = (chunk.start_ms % kChunkSpanMs + kChunkSpanMs) % kChunkSpanMs;
+  if (chunk.step_ms > static_cast<uint32_t>(INT32_MAX) ||
+      (slots > 0 && static_cast<int64_t>(slots - 1) > (kChunkSpanMs - 1 - into) / chunk.step_ms)) {
+    return false;
+  }
   size_t next_extra = 0;
   DetailsReader details(chunk.details);
   for (size_t i = 0; i < slots; ++i) {

@@ -353,8 +353,7 @@ void Scan::take_chunk(const BinaryResult& rows, int i) {
     right = unpack_chunk(rows.bytes(i, 10), arrays_).has_value();
   } else {
     arrays_.echoes = static_cast<uint32_t>(rows.int16(i, 4));
-    rows.int32_array(i, 7, arrays_.samples);
-    rows.int32_array(i, 8, arrays_.extra);
+    right = rows.int32_array(i, 7, arrays_.samples) && rows.int32_array(i, 8, arrays_.extra);
   }
   Source& to =
       stored_.of(rows.int32(i, 5), rows.int32(i, 6), static_cast<uint32_t>(rows.int16(i, 3)));

@@ -39,11 +39,11 @@ std::string one_line(const char* text) {
   const char* state = result == nullptr ? nullptr : PQresultErrorField(result, PG_DIAG_SQLSTATE);
   const char* text = result == nullptr ? nullptr : PQresultErrorMessage(result);
   if (text == nullptr || *text == '\0') text = PQerrorMessage(raw);
-  Errc code = Errc::kUnavailable;
-  if (!broken && state != nullptr) code = errc_of_sqlstate(state);
-  throw RawError({code, fmt::format("PostgreSQL: {}: {}{}", what, one_line(text),
-                                    state == nullptr ? "" : fmt::format(" (SQLSTATE {})", state))},
-                 broken);
+  const std::string said = what + ": " + one_line(text);
+  if (state == nullptr) throw RawError({Errc::kUnavailable, "PostgreSQL: " + said}, broken);
+  Error error = error_of_sqlstate(state, said);
+  if (broken) error.code = Errc::kUnavailable;
+  throw RawError(std::move(error), broken);
 }
 
 using ResultPtr = std::unique_ptr<PGresult, decltype(&PQclear)>;
@@ -194,24 +194,21 @@ std::string_view BinaryResult::bytes(int row, int column) const {
           static_cast<size_t>(PQgetlength(result_.get(), row, column))};
 }
 
-void BinaryResult::int32_array(int row, int column, std::vector<int32_t>& out) const {
+bool BinaryResult::int32_array(int row, int column, std::vector<int32_t>& out) const {
   out.clear();
-  if (is_null(row, column)) return;
+  if (is_null(row, column)) return true;
   const std::string_view field = bytes(row, column);
-  auto corrupt = [] {
-    throw RawError({Errc::kPermanent, "PostgreSQL: a field is no integer[] of one dimension"},
-                   false);
-  };
-  if (field.size() < 12) corrupt();
-  if (get<int32_t>(field.data()) == 0) return;
+  if (field.size() < 12) return false;
+  if (get<int32_t>(field.data()) == 0) return true;
   if (field.size() < 20 || get<int32_t>(field.data()) != 1 ||
       get<uint32_t>(field.data() + 8) != kInt4Oid) {
-    corrupt();
+    return false;
   }
   const auto count = static_cast<size_t>(get<int32_t>(field.data() + 12));
-  if (field.size() != 20 + 8 * count) corrupt();
+  if (field.size() != 20 + 8 * count) return false;
   out.resize(count);
   for (size_t i = 0; i < count; ++i) out[i] = get<int32_t>(field.data() + 24 + 8 * i);
+  return true;
 }
 
 }  // namespace gema::postgres

@@ -69,8 +69,8 @@ class BinaryResult {
   int32_t int32(int row, int column) const;
   int64_t int64(int row, int column) const;
   std::string_view bytes(int row, int column) const;  // text and bytea; views live as long as this
-  // Replaces `out`. Requires: integer[] of one dimension without NULLs (else RawError).
-  void int32_array(int row, int column, std::vector<int32_t>& out) const;
+  // Replaces `out`; NULL gives none. False: it is no integer[] of one dimension without NULLs.
+  [[nodiscard]] bool int32_array(int row, int column, std::vector<int32_t>& out) const;
 
  private:
   std::unique_ptr<PGresult, decltype(&PQclear)> result_;

@@ -61,14 +61,22 @@ Errc errc_of_sqlstate(const std::string& s) {
   return Errc::kPermanent;
 }
 
+Error error_of_sqlstate(const std::string& state, const std::string& text) {
+  // The server names another file each time; which volume it is, its own log says.
+  if (state == "53100") {
+    return {Errc::kUnavailable,
+            "PostgreSQL: its disk is full: everything waits, and goes on once there is room"};
+  }
+  return {errc_of_sqlstate(state), fmt::format("PostgreSQL: {} (SQLSTATE {})", text, state)};
+}
+
 namespace {
 
 Error error_from_sql(const pqxx::sql_error& e) {
   const std::string state = sqlstate_of(e);
   // Without a state the server said nothing at all: the connection broke under the statement.
   if (state.empty()) return {Errc::kUnavailable, "PostgreSQL: " + trimmed(e.what())};
-  return {errc_of_sqlstate(state),
-          fmt::format("PostgreSQL: {} (SQLSTATE {})", trimmed(e.what()), state)};
+  return error_of_sqlstate(state, trimmed(e.what()));
 }
 
 }  // namespace

@@ -73,6 +73,9 @@ class Transaction {
 Error error_from_current_exception();
 // What an SQLSTATE means to the caller.
 Errc errc_of_sqlstate(const std::string& sqlstate);
+// The same with a message: the server's text, or where people must do something (a full disk) one
+// sentence that is always the same.
+Error error_of_sqlstate(const std::string& sqlstate, const std::string& text);
 
 // A failed statement sent over the raw handle. Thrown inside transactions like libpqxx's own.
 class RawError : public std::exception {

@@ -162,11 +162,17 @@ TEST_F(Postgres, CopiesAndReadsBackInBinary) {
     EXPECT_EQ(r.int16(0, 2), -8);
     EXPECT_EQ(r.bytes(0, 3), std::string_view("a\0b\xff", 4));
     std::vector<int32_t> out{9};
-    r.int32_array(0, 4, out);
+    EXPECT_TRUE(r.int32_array(0, 4, out));
     EXPECT_EQ(out, numbers);
-    r.int32_array(1, 4, out);
+    EXPECT_TRUE(r.int32_array(1, 4, out));
     EXPECT_TRUE(out.empty());
     EXPECT_TRUE(r.is_null(0, 5));
+    const BinaryResult odd(
+        tx, "SELECT '{{1,2},{3,4}}'::int[], '{1,NULL}'::int[], '{1}'::bigint[], '\\x07'::bytea",
+        {});
+    for (int column = 0; column < 4; ++column) {
+      EXPECT_FALSE(odd.int32_array(0, column, out)) << column;
+    }
   });
   ASSERT_TRUE(read) << read.error().message;
 }

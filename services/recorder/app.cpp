@@ -202,6 +202,16 @@ void App::say_what_we_wait_for() {
   } else {
     environment_.health.set_waiting("postgres", why);
   }
+  // Recording goes on; what is said of PostgreSQL need not be said twice.
+  auto impaired = [&](const char* what, const std::string& problem) {
+    if (problem.empty() || !why.empty()) {
+      environment_.health.clear_impaired(what);
+    } else {
+      environment_.health.set_impaired(what, problem);
+    }
+  };
+  impaired("chunks", chunker_->waiting_for());
+  impaired("compaction", compactor_->waiting_for());
   if (const std::string problem = csv_->problem(now_); problem.empty()) {
     environment_.health.clear_impaired("csv");
   } else {

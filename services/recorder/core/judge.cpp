@@ -31,6 +31,7 @@ const char* impossible_aside(const PingResults& r, uint32_t partition) {
   }
   for (const AddressChange& change : r.address_changes) {
     if (!belongs(change.device)) return "an address change's device belongs to another partition";
+    if (change.at_ms < 0 || change.at_ms > kTimeMaxMs) return "an address change's time is no time";
   }
   return nullptr;
 }

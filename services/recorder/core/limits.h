@@ -28,6 +28,9 @@ inline constexpr uint32_t kHoleSlotsMax = 16;
 // Echoes of one check, its burst apart. More cannot come from our probers: quarantined.
 inline constexpr uint32_t kEchoesMax = 1'000;
 
+// Times beyond, or before 1970, are no times: what states one is quarantined. (9999-12-31, which
+// PostgreSQL's timestamps hold, too.)
+inline constexpr int64_t kTimeMaxMs = 253'402'300'799'999;
 // Slots this far in our future are set aside (docs/ARCHITECTURE.md, "Slots").
 inline constexpr auto kFutureMax = 10s;
 // Records set aside at a time; a further one is quarantined.

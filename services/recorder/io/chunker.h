@@ -44,6 +44,8 @@ class Chunker {
 
   MonoTime turn(Now now);
   int fd() const { return worker_.fd(); }
+  // Why it cannot do its work just now; "": it can.
+  const std::string& waiting_for() const { return waiting_for_; }
   const ChunkerCounts& counts() const { return counts_; }
 
  private:

@@ -285,16 +285,15 @@ void CompactStore::compact(Transaction& tx, const Hour& hour, size_t end, Compac
     }
     for (; c < chunks.rows() && chunks.int64(c, 0) <= id; ++c) {
       GEMA_ASSERT(chunks.int64(c, 0) == id);
-      chunks.int32_array(c, 8, samples);
-      chunks.int32_array(c, 9, extra);
-      if (!merger_.add({chunks.int32(c, 4), chunks.int32(c, 5), chunks.int16(c, 6)},
-                       {.device = device.id,
-                        .start_ms = chunks.int64(c, 1),
-                        .step_ms = static_cast<uint32_t>(chunks.int32(c, 3)),
-                        .echoes = static_cast<uint32_t>(chunks.int16(c, 7)),
-                        .samples = samples,
-                        .extra = extra,
-                        .details = chunks.bytes(c, 10)})) {
+      const bool right = chunks.int32_array(c, 8, samples) && chunks.int32_array(c, 9, extra);
+      if (!right || !merger_.add({chunks.int32(c, 4), chunks.int32(c, 5), chunks.int16(c, 6)},
+                                 {.device = device.id,
+                                  .start_ms = chunks.int64(c, 1),
+                                  .step_ms = static_cast<uint32_t>(chunks.int32(c, 3)),
+                                  .echoes = static_cast<uint32_t>(chunks.int16(c, 7)),
+                                  .samples = samples,
+                                  .extra = extra,
+                                  .details = chunks.bytes(c, 10)})) {
         note_broken(tx, "ping_chunks", device.id, chunks.int64(c, 1), chunks.int64(c, 2),
                     "its numbers break the rules of a chunk", out);
       }

@@ -454,6 +454,40 @@ TEST_F(CompactTest, LeavesABrokenRowWhereItIsAndGoesOn) {
   EXPECT_EQ(compactor_->status(wall_from_ms(kHour))->broken_rows, 2U);
 }
 
+TEST_F(CompactTest, LeavesOutAShortChunkWhoseNumbersAreNoPlainArray) {
+  for (const DeviceId device : {7, 8}) {
+    record("prober-1", each_second(device, kHour, kHour + 10'000));
+  }
+  chunk_all();
+  for (const char* damage :
+       {"samples = '{{1,2},{3,4}}'", "samples = '{1,NULL,3}'", "extra = '{{1},{2}}'",
+        "extra = '{NULL}'", "echoes = 0", "echoes = -3", "step_ms = 0", "step_ms = -1000",
+        "details = '\\x09ff'", "samples = '{}', extra = '{5,1,1,1}'"}) {
+    SCOPED_TRACE(damage);
+    sql("CREATE TABLE IF NOT EXISTS saved AS SELECT * FROM ping_chunks");
+    sql(std::string("UPDATE ping_chunks SET ") + damage + " WHERE device_id = 7");
+    EXPECT_TRUE(read(7).rows.empty());
+    ASSERT_EQ(broken_.size(), 1U);
+    EXPECT_EQ(broken_[0].table, "ping_chunks");
+    EXPECT_EQ(broken_[0].device, 7U);
+    EXPECT_EQ(read(8).rows.size(), 10U);
+    // Everybody at once, too.
+    history::Reader reader(*connection_);
+    auto all = reader.statistics(kHour, kHour + kHourMs);
+    ASSERT_TRUE(all) << all.error().message;
+    EXPECT_EQ(all->size(), 1U);
+    const Compacted done = compact_all(kHour + 2 * kHourMs);
+    EXPECT_EQ(done.broken, 1U);
+    EXPECT_EQ(done.results, 10U);
+    EXPECT_EQ(sql("SELECT string_agg(from_table || device_id, ' ') FROM history_broken"),
+              "ping_chunks7");
+    EXPECT_NE(sql("SELECT kept FROM history_broken"), "");
+    sql("DELETE FROM history_broken; DELETE FROM ping_packed; DELETE FROM ping_rollup_minutes;"
+        "UPDATE ping_hours SET compacted = 0; DELETE FROM ping_chunks;"
+        "INSERT INTO ping_chunks SELECT * FROM saved");
+  }
+}
+
 TEST_F(CompactTest, LetsOnlyOneCompactorWork) {
   record("prober-1", one(7, kIn, Verdict::kAnswered));
   chunk_all();
@@ -657,8 +691,7 @@ TEST_F(CompactTest, DecodesForPeopleWhatItPackedForItself) {
       if (!right) return;
       ChunkArrays got;
       got.echoes = static_cast<uint32_t>(rows.int32(0, 0));
-      rows.int32_array(0, 1, got.samples);
-      rows.int32_array(0, 2, got.extra);
+      ASSERT_TRUE(rows.int32_array(0, 1, got.samples) && rows.int32_array(0, 2, got.extra));
       EXPECT_EQ(got, expected) << "round " << round;
     });
     ASSERT_TRUE(checked) << checked.error().message;

@@ -41,6 +41,8 @@ class Compactor {
   void clean_up(const CleanupOrder& order, CleanupDone done);
 
   int fd() const { return worker_.fd(); }
+  // Why it cannot do its work just now; "": it can.
+  const std::string& waiting_for() const { return waiting_for_; }
   const CompactorCounts& counts() const { return counts_; }
 
  private:

@@ -351,6 +351,75 @@ TEST_F(LaneTest, QuarantinesWhatCanNeverBeRightAndGoesOn) {
   expect_all_recorded_once();
 }
 
+// What PostgreSQL would refuse, and with it all that is in the same commit, again and again.
+TEST_F(LaneTest, IsNotHeldUpByTimesThatAreNone) {
+  open_producer();
+  auto lane = make_lane();
+  for (const int64_t at_ms : {INT64_MIN, INT64_MAX, int64_t{-1}}) {
+    PingResults odd;
+    odd.location = "default";
+    odd.device = {7};
+    odd.interval_ms = {kInterval};
+    odd.due_ms = {slot_at_or_before(7, kInterval, kStartMs - 1'000'000)};
+    odd.verdict = {Verdict::kFailed};
+    odd.reason = {Reason::kTimeout};
+    odd.echo_begin = {0, 0};
+    odd.address_changes = {{.device = 7, .at_ms = at_ms}};
+    encode_ping(odd, payload_);
+    ASSERT_TRUE(producer_->append(partition_of(7), payload_, now_));
+  }
+  // A result of before retention, and an answer to one of before there were computers.
+  PingResults old;
+  old.location = "default";
+  old.device = {7, 7};
+  old.interval_ms = {kInterval, kInterval};
+  old.due_ms = {slot_after(7, kInterval, kStartMs - 40 * 86'400'000LL),
+                slot_at_or_before(7, kInterval, kStartMs - 10'000)};
+  old.verdict = {Verdict::kFailed, Verdict::kFailed};
+  old.reason = {Reason::kTimeout, Reason::kTimeout};
+  old.echo_begin = {0, 0, 0};
+  old.strays = {{.device = 7, .due_ms = slot_after(7, kInterval, -9'000'000'000'000), .rtt_us = 5}};
+  encode_ping(old, payload_);
+  ASSERT_TRUE(producer_->append(partition_of(7), payload_, now_));
+  measure();
+  EXPECT_TRUE(run_until({lane.get()}, [&] { return acknowledged(); })) << lane->waiting_for();
+  EXPECT_EQ(lane->sorted().quarantined, 3U);
+  EXPECT_EQ(sql("SELECT count(*) FROM stream_quarantine"), "3");
+  // Transposing goes on, too: what is past retention is discarded there.
+  Store store(postgres_options());
+  uint64_t discarded = 0;
+  uint64_t results = 0;
+  for (uint32_t p = 0; p < kPartitions; ++p) {
+    auto chunked = store.chunk(p, now_.wall, 24h);
+    ASSERT_TRUE(chunked) << chunked.error().message;
+    discarded += chunked->discarded;
+    results += chunked->results;
+  }
+  EXPECT_GE(discarded, 1U);
+  EXPECT_EQ(results, kDevices + 1);
+}
+
+TEST_F(LaneTest, RecordsTransitionsOfDatesThatAreNoneInQuarantine) {
+  open_producer("transitions");
+  auto lane = make_lane("transitions");
+  uint8_t n = 0;
+  for (const int64_t slot_ms : {INT64_MIN, INT64_MAX, kStartMs}) {
+    Transition t{.device = 7,
+                 .from = DeviceStatus::kUp,
+                 .to = DeviceStatus::kDown,
+                 .reason = TransitionReason::kFailuresInARow,
+                 .slot_ms = slot_ms,
+                 .decided_at = now_.wall};
+    t.state.device = 7;
+    t.id[15] = ++n;
+    encode_transition(t, payload_);
+    ASSERT_TRUE(producer_->append(partition_of(7), payload_, now_));
+  }
+  EXPECT_TRUE(run_until({lane.get()}, [&] { return acknowledged(); })) << lane->waiting_for();
+  EXPECT_EQ(lane->sorted().quarantined, 2U);
+  EXPECT_EQ(sql("SELECT count(*) FROM transitions"), "1");
+}
+
 TEST_F(LaneTest, SetsTheFutureAsideUntilItIsNoLongerAhead) {
   open_producer();
   auto lane = make_lane();

@@ -88,6 +88,10 @@ class TransitionSorter : public Sorter {
       quarantine(std::move(delivery), "a device id or counter is out of range", batch);
       return;
     }
+    if (transition->slot_ms < 0 || transition->slot_ms > kTimeMaxMs) {
+      quarantine(std::move(delivery), "a transition's slot is no time", batch);
+      return;
+    }
     TransitionRow row{.id = transition->id,
                       .device = transition->device,
                       .counter = transition->state.transition_counter,
