@@ -15,6 +15,11 @@ void hot_row(Bytes bytes);
 // Echoes, number of samples (u16), of extra (u16), then both as i32, then details; little-endian.
 void chunk(Bytes bytes);
 void packed_chunk(Bytes bytes);
+// Without the checksum at their end, which the target makes: so what comes behind it is reached.
+void sealed_chunk(Bytes bytes);
+void rollup_row(Bytes bytes);
+// First byte: which of the messages of common/codec/cleanup_codec.h and csv_codec.h.
+void history_call(Bytes bytes);
 // First byte: which of the messages of common/codec/device_codec.h.
 void device_message(Bytes bytes);
 void devices_csv(Bytes bytes);

@@ -457,8 +457,10 @@ Audit HistorySite::audit_tables(const Plan& plan, bool packed_only) {
                                 params);
       std::vector<int32_t> samples, extra;
       for (int i = 0; i < chunks.rows(); ++i) {
-        chunks.int32_array(i, 3, samples);
-        chunks.int32_array(i, 4, extra);
+        if (!chunks.int32_array(i, 3, samples) || !chunks.int32_array(i, 4, extra)) {
+          ++audit.broken;
+          continue;
+        }
         take({.device = d,
               .start_ms = chunks.int64(i, 0),
               .step_ms = static_cast<uint32_t>(chunks.int32(i, 1)),
