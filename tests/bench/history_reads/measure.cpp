@@ -7,6 +7,7 @@
 
 #include "common/base/rfc3339.h"
 #include "common/history/reader.h"
+#include "common/history/statistics.h"
 #include "common/postgres/connection.h"
 #include "tests/bench/history_reads/report.h"
 
@@ -202,6 +203,8 @@ void Measurement::device_day_warm() {
 void Measurement::device_day_cold() {
   std::vector<double> ours;
   std::vector<double> theirs;
+  std::vector<double> charts;
+  std::vector<double> all;
   Columns columns;
   const int64_t minute_ms = 60'000;
   for (int i = 0; i < times(20); ++i) {
@@ -223,11 +226,15 @@ void Measurement::device_day_cold() {
     if (i % 2 == 0) read_rows();
     ours.push_back(timed_get(results_target(device)));
     if (i % 2 == 1) read_rows();
+    charts.push_back(timed_get(chart_target()));
+    all.push_back(timed_get(statistics_target()));
   }
   say("device_24h_cold_p50_ms", quantile(ours, 0.5), quantile(theirs, 0.5));
   say("device_24h_cold_p95_ms", quantile(ours, 0.95), quantile(theirs, 0.95));
   say("device_24h_cold_vs_rows", quantile(theirs, 0.5) / quantile(ours, 0.5));
   say("device_24h_cold_vs_rows_p95", quantile(theirs, 0.95) / quantile(ours, 0.95));
+  say("chart_90d_cold_ms", quantile(charts, 0.5));
+  say("statistics_all_24h_cold_ms", quantile(all, 0.5));
 }
 
 // --- charts, statistics, status ------------------------------------------------------------------
@@ -265,6 +272,65 @@ void Measurement::status() {
   say("status_100k_ms", quantile(took, 0.95));
 }
 
-void Measurement::quantiles() {}
+// --- quantiles -----------------------------------------------------------------------------------
+
+// Against the samples themselves, which nothing of Gema has touched.
+void Measurement::quantiles() {
+  auto connection = must(postgres::Connection::open(database_.options()));
+  double worst = 0;
+  for (int i = 0; i < times(40); ++i) {
+    history::StatisticsQuery query{.per_device = false};
+    const size_t group = i == 0 ? plan_.devices : 1 + random_.below(random_.below(200) + 1);
+    while (query.devices.size() < group) {
+      query.devices.push_back(i == 0 ? query.devices.size() + 1 : any_device());
+    }
+    std::sort(query.devices.begin(), query.devices.end());
+    query.devices.erase(std::unique(query.devices.begin(), query.devices.end()),
+                        query.devices.end());
+    // Whole hours, and windows that begin and end anywhere.
+    const int64_t unit = i % 2 == 0 ? kHourMs : 1;
+    const int64_t from = plan_.day_begin_ms() + static_cast<int64_t>(random_.below(23)) * kHourMs;
+    query.from_ms = from + static_cast<int64_t>(random_.below(kHourMs)) / unit * unit;
+    const int64_t left = plan_.end_ms - query.from_ms;
+    query.to_ms = query.from_ms +
+                  std::max<int64_t>(
+                      left / 100, static_cast<int64_t>(random_.below(static_cast<uint64_t>(left))) /
+                                      unit * unit);
+    const auto found = must(history::read_statistics(*connection, query));
+    worst = std::max(worst, worst_error(query, found.total));
+  }
+  say("quantile_error_max", worst, kQuantileError);
+}
+
+double Measurement::worst_error(const history::StatisticsQuery& query, const Rollup& found) {
+  constexpr size_t kLongestUs = 2'000'000;
+  std::vector<uint32_t> counts(kLongestUs);
+  uint64_t answered = 0;
+  for (const DeviceId device : query.devices) {
+    for (int64_t due = slot_after(device, kIntervalMs, query.from_ms - 1); due < query.to_ms;
+         due += kIntervalMs) {
+      const Sample sample = samples_.at(device, due);
+      if (sample.verdict != Verdict::kAnswered) continue;
+      ++counts[std::min<size_t>(sample.rtt_us, kLongestUs - 1)];
+      ++answered;
+    }
+  }
+  if (found.answered_echoes() != answered) {
+    throw std::runtime_error(
+        fmt::format("statistics count {} answers of {}", found.answered_echoes(), answered));
+  }
+  if (answered == 0) return 0;
+  double worst = 0;
+  uint64_t below = 0;
+  size_t us = 0;
+  for (const double q : {0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999}) {
+    const auto rank = static_cast<uint64_t>(std::ceil(q * static_cast<double>(answered)));
+    while (below + counts[us] < rank) below += counts[us++];
+    const auto exact = static_cast<double>(us);
+    const double estimate = *history::percentile_us(found, q);
+    worst = std::max(worst, std::abs(estimate - exact) / exact);
+  }
+  return worst;
+}
 
 }  // namespace gema::bench

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/base/random.h"
+#include "common/history/statistics.h"
 #include "tests/bench/history_reads/database.h"
 #include "tests/bench/history_reads/dataset.h"
 #include "tests/bench/history_reads/http_client.h"
@@ -38,6 +39,8 @@ class Measurement {
   // Milliseconds of each request; the answers must be 200.
   double timed_get(const std::string& target);
   std::string results_target(DeviceId device) const;
+  std::string chart_target();
+  std::string statistics_target();
   DeviceId any_device() { return 1 + random_.below(plan_.devices); }
 
   void sizes();
@@ -49,6 +52,7 @@ class Measurement {
   void statistics();
   void status();
   void quantiles();
+  double worst_error(const history::StatisticsQuery& query, const Rollup& found);
   void part(const std::string& name, void (Measurement::*work)());
 
   const Places places_;
@@ -57,6 +61,7 @@ class Measurement {
   const Plan plan_;
   Random random_{1};
   bool good_ = true;
+  int64_t windows_ = 0;  // of statistics asked for
   bool rows_by_index_ = false;
   std::unique_ptr<Site> site_;
   std::unique_ptr<HttpClient> http_;
