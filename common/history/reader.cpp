@@ -18,7 +18,21 @@ class Indices {
  public:
   Indices(const Names& names, Results& out) : names_(names), out_(out) {}
 
-  uint16_t operator[](int32_t id) {
+  // Of a source; rows that follow each other are nearly always of one.
+  struct Pair {
+    uint16_t location = 0;
+    uint16_t producer = 0;
+  };
+  Pair of(const Source& source) {
+    if (last_ != &source) {
+      last_ = &source;
+      pair_ = {index(source.location), index(source.producer)};
+    }
+    return pair_;
+  }
+
+ private:
+  uint16_t index(int32_t id) {
     const auto it = indices_.find(id);
     if (it != indices_.end()) return it->second;
     const auto next = static_cast<uint16_t>(out_.names.size());
@@ -27,22 +41,24 @@ class Indices {
     return next;
   }
 
- private:
   const Names& names_;
   Results& out_;
   std::map<int32_t, uint16_t> indices_;
+  const Source* last_ = nullptr;
+  Pair pair_;
 };
 
 // Takes one result that counts. The burst's answers follow the own echoes.
 void append_row(const Merged& merged, const Merged::Entry& entry, Indices& names, Results& out) {
   const Source& source = *entry.source;
   const ResultView v = view_of(source, entry.index);
+  const Indices::Pair by = names.of(source);
   Row row{.due_ms = entry.due_ms,
           .interval_ms = source.results.interval_ms[entry.index],
           .verdict = v.verdict,
           .reason = v.reason,
-          .location = names[source.location],
-          .producer = names[source.producer],
+          .location = by.location,
+          .producer = by.producer,
           .echo_begin = static_cast<uint32_t>(out.echoes.size()),
           .echo_count = static_cast<uint16_t>(v.outcomes.size()),
           .burst_sent = static_cast<uint16_t>(v.burst_sent),
@@ -60,7 +76,11 @@ void append_row(const Merged& merged, const Merged::Entry& entry, Indices& names
     sum += rtt_us;
     ++answered;
   }
-  if (answered > 0) row.rtt_us = static_cast<uint32_t>((sum + answered / 2) / answered);
+  if (answered == 1) {
+    row.rtt_us = static_cast<uint32_t>(sum);
+  } else if (answered > 1) {
+    row.rtt_us = static_cast<uint32_t>((sum + answered / 2) / answered);
+  }
   std::vector<Stray> strays = merged.strays_of(entry);
   if (!strays.empty() || !v.notes.empty() || !v.proofs.empty() || !v.text.empty()) {
     Details details{.notes = {v.notes.begin(), v.notes.end()},

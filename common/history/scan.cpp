@@ -15,6 +15,8 @@ using postgres::BinaryResult;
 using postgres::Params;
 using postgres::Transaction;
 
+// Of one device so much is fetched at once: some megabytes at most.
+constexpr int64_t kFewMs = 32LL * 86'400'000;
 constexpr int kFetchRows = 10'000;
 
 // Of the span that holds `ms`.
@@ -226,7 +228,12 @@ void begin_reading(Transaction& tx) {
 }
 
 void each_row(Transaction& tx, const std::string& statement, const Params& params,
-              const std::function<void(const BinaryResult&, int row)>& each) {
+              const std::function<void(const BinaryResult&, int row)>& each, bool few) {
+  if (few) {
+    const BinaryResult rows(tx, statement, params);
+    for (int i = 0; i < rows.rows(); ++i) each(rows, i);
+    return;
+  }
   const BinaryResult declared(tx, "DECLARE each_row NO SCROLL CURSOR FOR " + statement, params);
   const std::string fetch = fmt::format("FETCH {} FROM each_row", kFetchRows);
   while (true) {
@@ -324,19 +331,22 @@ void Scan::results(const Devices& devices, const Range& range,
   };
   std::vector<DeviceId> stored;  // of those that are hot, too
   // In order of time a device's results need no sorting.
-  each_row(tx_,
-           statement + (devices.ids().size() == 1 ? " ORDER BY start_ms, part"
-                                                  : " ORDER BY device_id, start_ms, part"),
-           params, [&](const BinaryResult& rows, int i) {
-             const auto device = static_cast<DeviceId>(rows.int64(i, 0));
-             if (!any || device != current) {
-               finish();
-               current = device;
-               any = true;
-               if (hot_.contains(device)) stored.push_back(device);
-             }
-             take_chunk(rows, i);
-           });
+  each_row(
+      tx_,
+      statement + (devices.ids().size() == 1 ? " ORDER BY start_ms, part"
+                                             : " ORDER BY device_id, start_ms, part"),
+      params,
+      [&](const BinaryResult& rows, int i) {
+        const auto device = static_cast<DeviceId>(rows.int64(i, 0));
+        if (!any || device != current) {
+          finish();
+          current = device;
+          any = true;
+          if (hot_.contains(device)) stored.push_back(device);
+        }
+        take_chunk(rows, i);
+      },
+      devices.ids().size() == 1 && range.to_ms - range.from_ms <= kFewMs);
   finish();
   for (const auto& [device, results] : hot_) {
     if (!devices.has(device) || std::binary_search(stored.begin(), stored.end(), device)) continue;

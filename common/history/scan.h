@@ -113,10 +113,12 @@ class Merged {
 // Requires: nothing else was done in the transaction. Also settles how statements are planned.
 void begin_reading(postgres::Transaction& tx);
 
-// Calls `each` for every row of a statement, some thousand of them in memory at a time.
+// Calls `each` for every row of a statement, some thousand of them in memory at a time; all at
+// once, and so with fewer round trips, when there are `few`.
 void each_row(postgres::Transaction& tx, const std::string& statement,
               const postgres::Params& params,
-              const std::function<void(const postgres::BinaryResult&, int row)>& each);
+              const std::function<void(const postgres::BinaryResult&, int row)>& each,
+              bool few = false);
 
 class Scan {
  public:
