@@ -6,6 +6,7 @@
 
 #include <future>
 
+#include "common/codec/cleanup_codec.h"
 #include "common/codec/csv_codec.h"
 #include "common/observability/log.h"
 #include "common/postgres/from_config.h"
@@ -65,6 +66,7 @@ Result<void> App::start() {
       HistoryOptions{.postgres = postgres_options(common, config_.history_timeout),
                      .connections = config_.history_connections,
                      .patience = config_.history_timeout});
+  exports_ = std::make_unique<Exports>(postgres_options(common, config_.history_timeout));
   api_ = std::make_unique<Api>(dependencies(std::move(*auth)));
 
   http::ServerOptions options;
@@ -102,18 +104,14 @@ ApiDependencies App::dependencies(Auth auth) {
       .view = [this] { return view_.copy(runtime::read_clock()); },
       .clock = [] { return runtime::read_clock(); },
       .local_offset = [] { return runtime::local_offset(); },
+      .timezone = environment_.common.timezone.empty() ? "local" : environment_.common.timezone,
       .device_history =
           [this](DeviceId device, int64_t from_ms, int64_t to_ms, size_t limit) {
             return history_->device(device, from_ms, to_ms, limit);
           },
-      .device_results =
-          [this](DeviceId device, int64_t from_ms, int64_t to_ms, size_t limit) {
-            return history_->results(device, from_ms, to_ms, limit);
-          },
       .device_addresses = [this](DeviceId device,
                                  size_t limit) { return history_->addresses(device, limit); },
-      .statistics = [this](std::optional<DeviceId> device, int64_t from_ms,
-                           int64_t to_ms) { return history_->statistics(device, from_ms, to_ms); },
+      .history = history_reads(),
       .change_device = [this](const std::string& method,
                               const DeviceChange& change) { return change_device(method, change); },
       .on_demand = config_.on_demand(),
@@ -135,6 +133,25 @@ ApiDependencies App::dependencies(Auth auth) {
       .all_metrics = [this] { return collect_metrics(environment_.common.run_dir()); },
       .observe = [this](const std::string& route, int status,
                         Duration took) { count(route, status, took); }};
+}
+
+HistoryReads App::history_reads() {
+  return {
+      .results = [this](const ResultsQuery& query) { return history_->results(query); },
+      .series = [this](const history::SeriesQuery& query) { return history_->series(query); },
+      .outages = [this](const history::OutageQuery& query) { return history_->outages(query); },
+      .availability =
+          [this](const history::AvailabilityQuery& query) { return history_->availability(query); },
+      .statistics =
+          [this](const history::StatisticsQuery& query) { return history_->statistics(query); },
+      .overview = [this] { return history_->overview(); },
+      .open_export = [this](const history::ExportQuery& query) { return exports_->open(query); },
+      .cleanup = [this](const CleanupOrder& order) -> Result<CleanupReport> {
+        const auto reply =
+            call(kRecorder, "history.cleanup", encode_cleanup_order(order), kCleanupPatience);
+        if (!reply) return reply.error();
+        return decode_cleanup_report(*reply);
+      }};
 }
 
 // On a request's thread: the loop's thread makes the call, we wait for its answer.
@@ -204,6 +221,7 @@ void App::stop() {
     environment_.loop.remove_fd(bridge_.fd());
   }
   history_.reset();
+  exports_.reset();
   feed_.reset();
 }
 
@@ -261,6 +279,20 @@ void App::update_metrics(Now now) {
   gauge("history_failed", "Queries of history that failed.", static_cast<double>(history.failed));
   gauge("history_refused", "Queries refused because too many waited.",
         static_cast<double>(history.refused));
+  const StatisticsCache::Stats cache = history_->cache_stats();
+  gauge("statistics_hits", "Questions about all devices answered from memory.",
+        static_cast<double>(cache.hits));
+  gauge("statistics_misses", "Questions about all devices that asked the database.",
+        static_cast<double>(cache.misses));
+  const Exports::Stats exports = exports_->stats();
+  gauge("exports_running", "Exports under way.", static_cast<double>(exports.running));
+  gauge("exports_whole", "Exports that were read to their end.",
+        static_cast<double>(exports.whole));
+  gauge("exports_broken_off", "Exports whose client left, or that history could not go on with.",
+        static_cast<double>(exports.broken_off));
+  gauge("exports_refused", "Exports refused because too many were under way.",
+        static_cast<double>(exports.refused));
+  gauge("exports_bytes", "Bytes of exports read.", static_cast<double>(exports.bytes));
   const OnDemandStats pings = api_->on_demand_stats();
   gauge("pings", "Pings on demand that a prober has carried out.", static_cast<double>(pings.done));
   gauge("pings_refused", "Pings on demand that a rule or the address policy refused.",

@@ -13,6 +13,7 @@
 #include "services/gateway/io/api.h"
 #include "services/gateway/io/bus_feed.h"
 #include "services/gateway/io/event_hub.h"
+#include "services/gateway/io/exports.h"
 #include "services/gateway/io/history_service.h"
 #include "services/gateway/io/loop_bridge.h"
 #include "services/gateway/io/shared_view.h"
@@ -43,6 +44,7 @@ class App {
   Result<std::string> call(const std::string& process, const std::string& method,
                            const std::string& body, Duration deadline);
   ApiDependencies dependencies(Auth auth);
+  HistoryReads history_reads();
   void count(const std::string& route, int status, Duration took);
   void update_metrics(Now now);
 
@@ -53,6 +55,7 @@ class App {
   LoopBridge bridge_;
   std::unique_ptr<BusFeed> feed_;
   std::unique_ptr<HistoryService> history_;
+  std::unique_ptr<Exports> exports_;
   std::unique_ptr<Api> api_;
   std::unique_ptr<http::Server> server_;  // its threads use all of the above
   MonoTime metrics_due_{};

@@ -47,6 +47,15 @@ class Json {
   }
   Json& real(std::string_view name, double value) { return key(name).real(value); }
 
+  // A value that `write(std::string&)` appends itself, for long arrays.
+  template <class Write>
+  Json& value(std::string_view name, Write&& write) {
+    key(name);
+    write(out_);
+    first_ = false;
+    return *this;
+  }
+
   std::string take() { return std::move(out_); }
 
  private:

@@ -58,6 +58,27 @@ inline constexpr int64_t kResultsRowsMax = 1'000;  // with all their details
 inline constexpr int64_t kResultsRowsDefault = 100;
 inline constexpr int64_t kAddressRowsMax = 1'000;
 
+// --- history ---
+// Results in columns; older ones by `before`. 24 h at 1 Hz are 86,400.
+inline constexpr int64_t kColumnRowsMax = 200'000;
+inline constexpr int64_t kColumnRowsDefault = 100'000;
+inline constexpr int64_t kWindowHoursMax = 10 * 366 * 24;  // of what rollups answer; 422 beyond
+inline constexpr size_t kPercentilesMax = 20;              // 422 beyond
+inline constexpr size_t kDevicesAskedMax = 1'000;          // named in one query; 422 beyond
+inline constexpr size_t kPeriodsMax = 2'400;               // 100 days by the hour; 422 beyond
+inline constexpr int64_t kOutageRowsDefault = 50;          // the source systems' own
+// An answer about all devices serves so long, and so many are kept; then the oldest goes.
+inline constexpr Duration kStatisticsFresh =
+    5s;  // guess: a page that polls does so every 5 to 60 s
+inline constexpr size_t kStatisticsKept = 16;
+// Exports under way, each with a thread and a database connection of its own; one more is a 503.
+inline constexpr size_t kExportsMax = 2;
+// A client of an export that takes nothing for so long has lost it.
+inline constexpr Duration kExportStallMax = 60s;
+inline constexpr size_t kExportWriteBytes = 16 << 10;  // at once: what a socket that has room takes
+// What the recorder may take to clean history up; then 503 (it goes on, and may be asked again).
+inline constexpr Duration kCleanupPatience = 30s;
+
 // --- pings on demand ---
 // Clients with a bucket of their own. Further ones share one until somebody has been quiet for a
 // minute.

@@ -260,7 +260,16 @@ std::string results_json(DeviceId id, const Device* device,
   for (const DetailedResult& result : results) {
     write_result(json, result, device == nullptr ? 200 : device->web_status);
   }
-  json.end_array().number("count", results.size()).boolean("truncated", truncated).end_object();
+  json.end_array()
+      .number("count", results.size())
+      .boolean("truncated", truncated)
+      .key("next_before");
+  if (truncated && !results.empty()) {
+    json.text(rfc3339_ms(results.back().due_ms));
+  } else {
+    json.null();
+  }
+  json.end_object();
   return json.take();
 }
 

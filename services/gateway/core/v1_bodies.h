@@ -16,7 +16,8 @@ std::string device_json(const Device& device);
 
 // The device with what is known of it now: status, last measured result, newest slot.
 std::string device_live_json(const View& view, size_t index);
-// Results of one device, in this order. `device`: null when the catalogue does not name it.
+// Results of one device, newest first. `device`: null when the catalogue does not name it.
+// "next_before": when older ones exist, what `before` must be to get them.
 std::string results_json(DeviceId id, const Device* device,
                          const std::vector<DetailedResult>& results, bool truncated);
 

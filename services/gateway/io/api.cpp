@@ -44,16 +44,6 @@ Response asset(const Asset& asset) {
   return response;
 }
 
-Response database_away(const Error& error) {
-  if (error.code == Errc::kTimeout) {
-    return fail(503, "History is not available: " + error.message);
-  }
-  // What PostgreSQL said belongs in the log, not to callers.
-  return fail(503, error.message.rfind("history is busy", 0) == 0
-                       ? "History is not available: " + error.message
-                       : "History is not available: the database cannot be reached");
-}
-
 std::optional<DeviceId> id_param(const Request& request) {
   return parse_device_id(*request.param("id"));
 }
@@ -112,6 +102,15 @@ Api::Api(ApiDependencies dependencies)
   add("DELETE", "/api/v1/devices/{id}", &Api::delete_device);
   add("GET", "/api/v1/devices/{id}/results", &Api::device_results);
   add("GET", "/api/v1/devices/{id}/addresses", &Api::device_addresses);
+  add("GET", "/api/v1/devices/{id}/series", &Api::device_series);
+  add("GET", "/api/v1/devices/{id}/outages", &Api::device_outages);
+  add("GET", "/api/v1/devices/{id}/availability", &Api::device_availability);
+  add("GET", "/api/v1/series", &Api::group_series);
+  add("GET", "/api/v1/outages", &Api::all_outages);
+  add("GET", "/api/v1/statistics", &Api::v1_statistics);
+  add("GET", "/api/v1/export", &Api::export_results);
+  add("GET", "/api/v1/history", &Api::history_overview);
+  add("POST", "/api/v1/history/cleanup", &Api::history_cleanup);
   add("GET", "/api/v1/status", &Api::v1_status);
   add("POST", "/api/v1/ping", &Api::v1_ping);
   add("GET", "/api/v1/probing", &Api::v1_probing);
@@ -223,7 +222,7 @@ Response Api::device_history(const Request& request) const {
   auto history =
       deps_.device_history(*id, to_ms - *hours * kHourMs, to_ms, static_cast<size_t>(rows_max));
   if (!history) {
-    return database_away(history.error());
+    return history_away(history.error());
   }
   auto& rows = history->rows;
   rows.resize(rows_for_limit(limit, kHistoryRowsMax, kHistoryRowsMax, rows.size()));
@@ -255,10 +254,9 @@ Response Api::statistics(const Request& request) const {
   if (!hours) {
     return fail(422, hours.error().message);
   }
-  const int64_t to_ms = unix_ms(deps_.clock().wall) + 1000;
-  auto statistics = deps_.statistics(device, to_ms - *hours * kHourMs, to_ms);
+  auto statistics = window_statistics(device, *hours);
   if (!statistics) {
-    return database_away(statistics.error());
+    return history_away(statistics.error());
   }
   return json(200, statistics_body(*statistics, device));
 }
@@ -381,28 +379,6 @@ Response Api::get_device(const Request& request) const {
   return json(200, device_live_json(view, *index));
 }
 
-Response Api::device_results(const Request& request) const {
-  const auto id = id_param(request);
-  if (!id) {
-    return no_such_id(request);
-  }
-  const auto hours = integer_param("hours", request.query_value("hours"), 24, 1, kHistoryHoursMax);
-  const auto limit =
-      integer_param("limit", request.query_value("limit"), kResultsRowsDefault, 1, kResultsRowsMax);
-  if (!hours || !limit) {
-    return fail(422, (!hours ? hours : limit).error().message);
-  }
-  // A result of this very moment is in the window too.
-  const int64_t to_ms = unix_ms(deps_.clock().wall) + 1000;
-  const auto results =
-      deps_.device_results(*id, to_ms - *hours * kHourMs, to_ms, static_cast<size_t>(*limit));
-  if (!results) {
-    return database_away(results.error());
-  }
-  const View view = deps_.view();
-  return json(200, results_json(*id, find(view, *id), results->results, results->truncated));
-}
-
 Response Api::device_addresses(const Request& request) const {
   const auto id = id_param(request);
   if (!id) {
@@ -414,7 +390,7 @@ Response Api::device_addresses(const Request& request) const {
     return fail(422, limit.error().message);
   }
   const auto rows = deps_.device_addresses(*id, static_cast<size_t>(*limit));
-  return rows ? json(200, addresses_json(*id, *rows)) : database_away(rows.error());
+  return rows ? json(200, addresses_json(*id, *rows)) : history_away(rows.error());
 }
 
 // See the errors of device.* in proto/gema/v1/call.proto.

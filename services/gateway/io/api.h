@@ -18,6 +18,7 @@
 #include "services/gateway/core/multi_ping.h"
 #include "services/gateway/io/auth.h"
 #include "services/gateway/io/event_hub.h"
+#include "services/gateway/io/history_reads.h"
 #include "services/gateway/io/history_service.h"
 #include "services/gateway/io/on_demand.h"
 
@@ -39,13 +40,11 @@ struct ApiDependencies {
   std::function<View()> view;
   std::function<Now()> clock;
   std::function<UtcOffset()> local_offset;
+  std::string timezone;  // its name
   std::function<Result<DeviceHistory>(DeviceId, int64_t from_ms, int64_t to_ms, size_t limit)>
       device_history;
-  std::function<Result<DeviceResults>(DeviceId, int64_t from_ms, int64_t to_ms, size_t limit)>
-      device_results;
   std::function<Result<std::vector<AddressRow>>(DeviceId, size_t limit)> device_addresses;
-  std::function<Result<HistoryStatistics>(std::optional<DeviceId>, int64_t from_ms, int64_t to_ms)>
-      statistics;
+  HistoryReads history;
   // "device.create", "device.update" or "device.delete" of inventory, by call.
   std::function<Result<Device>(const std::string& method, const DeviceChange& change)>
       change_device;
@@ -104,7 +103,6 @@ class Api {
   http::Response csv_files(const http::Request&) const;
   http::Response list_devices(const http::Request&) const;
   http::Response get_device(const http::Request&) const;
-  http::Response device_results(const http::Request&) const;
   http::Response device_addresses(const http::Request&) const;
   http::Response create_device(const http::Request&) const;
   http::Response update_device(const http::Request&) const;
@@ -122,6 +120,22 @@ class Api {
   http::Response v1_pause(const http::Request&) const;
   http::Response v1_resume(const http::Request&) const;
   http::Response change_probing(const http::Request&, bool pause) const;
+
+  // io/api_history.cpp
+  http::Response device_results(const http::Request&) const;
+  http::Response device_series(const http::Request&) const;
+  http::Response group_series(const http::Request&) const;
+  http::Response series_of(const http::Request&, std::vector<DeviceId> ids) const;
+  http::Response device_outages(const http::Request&) const;
+  http::Response all_outages(const http::Request&) const;
+  http::Response outages_of(const http::Request&, std::vector<DeviceId> ids) const;
+  http::Response device_availability(const http::Request&) const;
+  http::Response v1_statistics(const http::Request&) const;
+  http::Response export_results(const http::Request&) const;
+  http::Response history_overview(const http::Request&) const;
+  http::Response history_cleanup(const http::Request&) const;
+  int64_t statistics_end_ms() const;
+  Result<HistoryStatistics> window_statistics(std::optional<DeviceId> device, int64_t hours) const;
 
   const ApiDependencies deps_;
   mutable OnDemand on_demand_;  // thread-safe

@@ -3,248 +3,18 @@
 #include "services/gateway/io/api.h"
 
 #include <gtest/gtest.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <atomic>
-#include <cstring>
 #include <fstream>
-#include <nlohmann/json.hpp>
-#include <set>
 
-#include "common/http/server.h"
 #include "common/runtime/clock.h"
 #include "common/runtime/local_time.h"
-#include "services/gateway/core/testing.h"
-#include "services/gateway/io/device_json.h"
-#include "services/gateway/io/shared_view.h"
-#include "services/gateway/page/page.h"
+#include "services/gateway/io/api_fixture_for_test.h"
 
 namespace gema::gateway {
 namespace {
 
 using namespace testing;  // NOLINT: the fixtures' names are for this
 using json = nlohmann::json;
-
-constexpr const char* kToken = "gema-test-token-0123456789";
-
-struct Answer {
-  int status = 0;
-  std::string head;
-  std::string body;
-  json parsed() const { return json::parse(body); }
-  std::string error() const { return parsed().at("error"); }
-};
-
-class Connection {
- public:
-  explicit Connection(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path, path.data(), path.size());
-    if (::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-      ADD_FAILURE() << "cannot connect to " << path;
-    }
-  }
-  ~Connection() { ::close(fd_); }
-  void send(const std::string& bytes) {
-    EXPECT_EQ(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL),
-              static_cast<ssize_t>(bytes.size()));
-  }
-  // Until the server closes or `enough` came.
-  std::string read(std::string_view enough = {}) {
-    char buffer[65536];
-    while (enough.empty() || text_.find(enough) == std::string::npos) {
-      const ssize_t n = ::recv(fd_, buffer, sizeof(buffer), 0);
-      if (n <= 0) {
-        break;
-      }
-      text_.append(buffer, static_cast<size_t>(n));
-    }
-    return text_;
-  }
-
- private:
-  int fd_;
-  std::string text_;
-};
-
-struct ApiTest : ::testing::Test {
-  ApiTest() : events({.clients_max = 2, .frames_max = 8, .bytes_max = 1 << 20}) {
-    char name[] = "/tmp/gema-api-XXXXXX";
-    dir = ::mkdtemp(name);
-    socket = (dir / "g.sock").string();
-    now = at(1s);
-  }
-  ~ApiTest() override {
-    if (server) {
-      server->stop();
-    }
-    std::filesystem::remove_all(dir);
-  }
-
-  void start() {
-    ApiDependencies deps{.auth = std::move(*Auth::of_token(kToken)),
-                         .settings = {},
-                         .events = &events,
-                         .index = {"text/html; charset=utf-8", page::index_html()},
-                         .script = {"text/javascript; charset=utf-8", page::app_js()},
-                         .style = {"text/css; charset=utf-8", page::style_css()},
-                         .view = [this] { return view.copy(now); },
-                         .clock = [this] { return now; },
-                         .local_offset = [] { return UtcOffset([](int64_t) { return 7 * 3600; }); },
-                         .device_history =
-                             [this](DeviceId id, int64_t from_ms, int64_t to_ms, size_t limit) {
-                               asked = {id, from_ms, to_ms, limit};
-                               return history;
-                             },
-                         .device_results =
-                             [this](DeviceId id, int64_t from_ms, int64_t to_ms, size_t limit) {
-                               asked = {id, from_ms, to_ms, limit};
-                               return results_;
-                             },
-                         .device_addresses =
-                             [this](DeviceId id, size_t limit) {
-                               asked = {id, 0, 0, limit};
-                               return addresses;
-                             },
-                         .statistics =
-                             [this](std::optional<DeviceId> id, int64_t from_ms, int64_t to_ms) {
-                               asked = {id.value_or(0), from_ms, to_ms, 0};
-                               return statistics;
-                             },
-                         .change_device =
-                             [this](const std::string& method, const DeviceChange& change) {
-                               changes.emplace_back(method, change);
-                               return changed;
-                             },
-                         .on_demand = {.rate = {.per_minute = 3, .per_minute_total = 100}},
-                         .ping = [this](const std::string& prober, const PingOrder& order,
-                                        Duration) { return answer_ping(prober, order); },
-                         .change_probing =
-                             [this](bool pause, const ProbingChange& change) {
-                               pauses.emplace_back(pause, change);
-                               if (probing) {
-                                 view.with([this](LiveView& live) { live.on_probing(*probing); });
-                               }
-                               return probing;
-                             },
-                         .rebuild_csv =
-                             [this](const std::string& day) {
-                               csv_day = day;
-                               return csv_rebuilt;
-                             },
-                         .csv_files = [this] { return csv_files; },
-                         .all_metrics = [] { return std::string("gema_x 1\n"); },
-                         .observe =
-                             [this](const std::string& route, int status, Duration) {
-                               const std::lock_guard lock(mutex);
-                               observed.insert(route + " " + std::to_string(status));
-                             }};
-    api = std::make_unique<Api>(std::move(deps));
-    http::ServerOptions options;
-    options.socket = socket;
-    options.threads_max = 8;
-    options.write_timeout = std::chrono::seconds(1);
-    options.handler = [this](const http::Request& request) { return api->handle(request); };
-    options.error_body = [this](int status, const std::string& why, const http::Request&) {
-      return api->error(status, why);
-    };
-    auto started = http::Server::start(std::move(options));
-    ASSERT_TRUE(started) << started.error().message;
-    server = std::move(*started);
-  }
-
-  // Three devices; 1 answers, 2 fails for the fifth time, 3 was never measured.
-  void fill() {
-    view.with([](LiveView& live) {
-      Catalogue devices = catalogue({1, 2, 3});
-      devices.devices[0].hostname = "<script>alert(1)</script>";
-      live.on_catalogue(devices, at(0s));
-      live.take_snapshot_request(at(0s));
-      Snapshot snapshot;
-      snapshot.states = {state(2, 5, kEpochMs, DeviceStatus::kDown)};
-      live.on_snapshot(snapshot, at(0s));
-      live.on_results(record(1), results({{1, kEpochMs, Verdict::kAnswered, 12'500}}), at(0s).wall,
-                      at(0s));
-    });
-  }
-
-  Result<PingReport> answer_ping(const std::string& prober, const PingOrder& order) {
-    if (ping_error) return *ping_error;
-    PingReport report{.prober = prober, .location = "default", .address = order.address};
-    report.outcome.assign(order.count, ping_outcome);
-    report.rtt_us.assign(order.count, ping_outcome == EchoOutcome::kReply ? 1500 : 0);
-    return report;
-  }
-  void add_prober() {
-    view.with([this](LiveView& live) {
-      Process p;
-      p.name = "prober-1";
-      p.kind = "prober";
-      p.heard_at = now.mono;
-      live.on_heartbeat(p);
-    });
-  }
-
-  static std::string head(const std::string& method, const std::string& target) {
-    return method + " " + target + " HTTP/1.0\r\nX-Real-IP: 192.0.2.1\r\n";
-  }
-
-  Answer raw(const std::string& bytes) {
-    Connection connection(socket);
-    connection.send(bytes);
-    const std::string text = connection.read();
-    Answer answer;
-    const size_t end = text.find("\r\n\r\n");
-    EXPECT_NE(end, std::string::npos) << text;
-    answer.head = text.substr(0, end);
-    answer.body = end == std::string::npos ? "" : text.substr(end + 4);
-    answer.status = std::atoi(text.c_str() + 9);  // lint: allow(banned-call) status line of a test
-    return answer;
-  }
-  Answer get(const std::string& target) {
-    return raw(head("GET", target) + "Authorization: Bearer " + kToken + "\r\n\r\n");
-  }
-  Answer send(const std::string& method, const std::string& target, const std::string& body,
-              const std::string& type = "application/json") {
-    return raw(head(method, target) + "X-API-Token: " + kToken + "\r\nContent-Type: " + type +
-               "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
-  }
-
-  std::filesystem::path dir;
-  std::string socket;
-  Now now;
-  SharedView view;
-  EventHub events;
-  std::unique_ptr<Api> api;
-  std::unique_ptr<http::Server> server;
-
-  struct Asked {
-    DeviceId device = 0;
-    int64_t from_ms = 0;
-    int64_t to_ms = 0;
-    size_t limit = 0;
-  } asked;
-  Result<DeviceHistory> history = DeviceHistory{};
-  Result<DeviceResults> results_ = DeviceResults{};
-  Result<std::vector<AddressRow>> addresses = std::vector<AddressRow>{};
-  Result<HistoryStatistics> statistics = HistoryStatistics{};
-  std::vector<std::pair<std::string, DeviceChange>> changes;
-  Result<Device> changed = device(7, "new");
-  std::vector<std::pair<bool, ProbingChange>> pauses;
-  Result<Probing> probing = Probing{.paused = true, .by = "admin", .since = at(1s).wall};
-  std::optional<Error> ping_error;
-  EchoOutcome ping_outcome = EchoOutcome::kReply;
-  std::string csv_day;
-  Result<CsvRebuilt> csv_rebuilt = CsvRebuilt{};
-  Result<std::vector<CsvFile>> csv_files = std::vector<CsvFile>();
-  std::mutex mutex;
-  std::set<std::string> observed;
-};
 
 // --- who may call -------------------------------------------------------------------------------
 
@@ -516,19 +286,23 @@ TEST_F(ApiTest, HistoryWithoutADatabaseIs503WithoutItsSecrets) {
 TEST_F(ApiTest, StatisticsOverHoursComeFromHistory) {
   fill();
   start();
-  statistics = HistoryStatistics{.devices = 1,
-                                 .answered = 3,
-                                 .failed = 1,
-                                 .rtt_mean_us = 2000,
-                                 .rtt_min_us = 1000,
-                                 .rtt_max_us = 3000};
+  Rollup rollup;
+  rollup.verdicts = {3, 1, 7};
+  rollup.outcomes[static_cast<size_t>(EchoOutcome::kReply)] = 3;
+  rollup.rtt_min_us = 1000;
+  rollup.rtt_max_us = 3000;
+  rollup.rtt_sum_us = 6000;
+  Rollup unmeasured;
+  unmeasured.verdicts = {0, 0, 9};
+  statistics =
+      history::WindowStatistics{.devices = {{1, rollup}, {2, unmeasured}}, .total = rollup};
   EXPECT_EQ(get("/api/ping/statistics?hours=2&device_id=1").body,
             R"({"success":true,"device_id":1,"statistics":{"total_devices":1,)"
             R"("successful_pings":3,"failed_pings":1,"success_rate":75.0,)"
             R"("average_response_time_ms":2.0,"min_response_time_ms":1.0,)"
             R"("max_response_time_ms":3.0}})");
-  EXPECT_EQ(asked.device, 1u);
-  EXPECT_EQ(asked.to_ms - asked.from_ms, 2 * 3'600'000);
+  EXPECT_EQ(asked_statistics.devices, std::vector<DeviceId>{1});
+  EXPECT_EQ(asked_statistics.to_ms - asked_statistics.from_ms, 2 * 3'600'000);
 }
 
 // --- devices ------------------------------------------------------------------------------------
@@ -550,18 +324,23 @@ TEST_F(ApiTest, DevicesAreListedInPagesAndShownOneByOne) {
 TEST_F(ApiTest, ADevicesResultsComeWithAllThatIsKnown) {
   fill();
   start();
-  DetailedResult r{.due_ms = kEpochMs,
-                   .interval_ms = 1000,
-                   .verdict = Verdict::kFailed,
-                   .reason = Reason::kTimeout,
-                   .location = "default",
-                   .prober = "prober-1",
-                   .details = {}};
-  r.details.echoes = {{EchoOutcome::kTimeout, 0}};
-  r.details.proofs = {
-      {.kind = ProofKind::kWeb, .outcome = ProofOutcome::kWrongStatus, .status = 503}};
-  results_->results = {r};
-  results_->truncated = true;
+  results_ = history::Results{.rows = {{.due_ms = kEpochMs,
+                                        .interval_ms = 1000,
+                                        .verdict = Verdict::kFailed,
+                                        .reason = Reason::kTimeout,
+                                        .location = 0,
+                                        .producer = 1,
+                                        .echo_count = 1,
+                                        .details = 0}},
+                              .echoes = {{EchoOutcome::kTimeout, 0}},
+                              .names = {"default", "prober-1"},
+                              .details = {{.notes = {},
+                                           .proofs = {{.kind = ProofKind::kWeb,
+                                                       .outcome = ProofOutcome::kWrongStatus,
+                                                       .status = 503}},
+                                           .strays = {},
+                                           .text = {}}},
+                              .truncated = true};
   const json body = get("/api/v1/devices/2/results?limit=7&hours=2").parsed();
   EXPECT_EQ(asked.device, 2U);
   EXPECT_EQ(asked.limit, 7U);
@@ -570,6 +349,7 @@ TEST_F(ApiTest, ADevicesResultsComeWithAllThatIsKnown) {
   EXPECT_EQ(body.at("truncated"), true);
   EXPECT_EQ(body.at("data")[0].at("why"), "timeout; web: status 503 instead of 200");
   EXPECT_EQ(body.at("data")[0].at("rtt_ms"), nullptr);
+  EXPECT_EQ(body.at("next_before"), "2025-09-19T01:45:47.075000Z");
   get("/api/v1/devices/2/results");
   EXPECT_EQ(asked.limit, static_cast<size_t>(kResultsRowsDefault));
   EXPECT_EQ(get("/api/v1/devices/2/results?limit=1001").status, 422);

@@ -1,16 +1,22 @@
 #include "services/gateway/io/history_service.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <future>
 
 #include "common/history/reader.h"
 #include "common/history/statistics.h"
+#include "common/runtime/clock.h"
+#include "services/gateway/io/newest_results.h"
 
 namespace gema::gateway {
 
 HistoryService::HistoryService(HistoryOptions options)
-    : options_(std::move(options)), threads_(options_.connections, options_.waiting_max) {}
+    : options_(std::move(options)),
+      cache_(options_.patience, [] { return runtime::read_clock().mono; }),
+      threads_(options_.connections, options_.waiting_max) {}
 
 HistoryService::~HistoryService() {
   threads_.shutdown();
@@ -96,41 +102,12 @@ Result<DeviceHistory> HistoryService::device(DeviceId device, int64_t from_ms, i
   });
 }
 
-Result<DeviceResults> HistoryService::results(DeviceId device, int64_t from_ms, int64_t to_ms,
-                                              size_t limit) {
-  return run<DeviceResults>([=](postgres::Connection& connection) -> Result<DeviceResults> {
-    auto read = history::Reader(connection).results(device, from_ms, to_ms, limit);
-    if (!read) {
-      return read.error();
-    }
-    DeviceResults out;
-    out.truncated = read->truncated;
-    out.results.reserve(read->rows.size());
-    for (auto row = read->rows.rbegin(); row != read->rows.rend(); ++row) {
-      DetailedResult result{.due_ms = row->due_ms,
-                            .interval_ms = row->interval_ms,
-                            .verdict = row->verdict,
-                            .reason = row->reason,
-                            .rtt_us = row->rtt_us,
-                            .location = read->location(*row),
-                            .prober = read->producer(*row),
-                            .details = {}};
-      for (const history::Echo& echo : read->echoes_of(*row)) {
-        result.details.echoes.push_back({echo.outcome, echo.rtt_us});
-      }
-      result.details.burst_sent = row->burst_sent;
-      for (const history::Echo& echo : read->burst_answers_of(*row)) {
-        result.details.burst_rtt_us.push_back(echo.rtt_us);
-      }
-      if (const history::Details* details = read->details_of(*row)) {
-        result.details.notes = details->notes;
-        result.details.proofs = details->proofs;
-        result.details.strays = details->strays;
-        result.details.text = details->text;
-      }
-      out.results.push_back(std::move(result));
-    }
-    return out;
+Result<history::Results> HistoryService::results(const ResultsQuery& query) {
+  return run<history::Results>([query](postgres::Connection& connection) {
+    history::Reader reader(connection);
+    return newest_results(query, [&](int64_t from_ms, size_t limit) {
+      return reader.results(query.device, from_ms, query.to_ms, limit);
+    });
   });
 }
 
@@ -150,33 +127,47 @@ Result<std::vector<AddressRow>> HistoryService::addresses(DeviceId device, size_
   });
 }
 
-Result<HistoryStatistics> HistoryService::statistics(std::optional<DeviceId> device,
-                                                     int64_t from_ms, int64_t to_ms) {
-  return run<HistoryStatistics>([=](postgres::Connection& connection) -> Result<HistoryStatistics> {
-    history::StatisticsQuery query{.from_ms = from_ms, .to_ms = to_ms};
-    if (device) {
-      query.devices = {*device};
-    }
-    auto read = history::read_statistics(connection, query);
-    if (!read) {
-      return read.error();
-    }
-    HistoryStatistics out;
-    const auto count = [](const Rollup& r, Verdict verdict) {
-      return r.verdicts[static_cast<size_t>(verdict)];
-    };
-    for (const history::DeviceStatistics& one : read->devices) {
-      if (count(one.rollup, Verdict::kAnswered) + count(one.rollup, Verdict::kFailed) > 0) {
-        ++out.devices;
-      }
-    }
-    out.answered = count(read->total, Verdict::kAnswered);
-    out.failed = count(read->total, Verdict::kFailed);
-    out.rtt_min_us = read->total.rtt_min_us;
-    out.rtt_max_us = read->total.rtt_max_us;
-    out.rtt_mean_us = read->total.mean_us();
-    return out;
+Result<history::Series> HistoryService::series(const history::SeriesQuery& query) {
+  return run<history::Series>([query](postgres::Connection& connection) {
+    return history::read_series(connection, query);
   });
+}
+
+Result<history::Outages> HistoryService::outages(const history::OutageQuery& query) {
+  return run<history::Outages>([query](postgres::Connection& connection) {
+    return history::read_outages(connection, query);
+  });
+}
+
+Result<history::Availability> HistoryService::availability(
+    const history::AvailabilityQuery& query) {
+  return run<history::Availability>([query](postgres::Connection& connection) {
+    return history::read_availability(connection, query);
+  });
+}
+
+Result<std::shared_ptr<const history::WindowStatistics>> HistoryService::statistics(
+    const history::StatisticsQuery& query) {
+  using Answer = std::shared_ptr<const history::WindowStatistics>;
+  const auto read = [&] {
+    return run<Answer>([query](postgres::Connection& connection) -> Result<Answer> {
+      auto statistics = history::read_statistics(connection, query);
+      if (!statistics) {
+        return statistics.error();
+      }
+      return std::make_shared<const history::WindowStatistics>(std::move(*statistics));
+    });
+  };
+  if (!query.devices.empty()) {
+    return read();
+  }
+  return cache_.get(fmt::format("{} {} {} {} {}", query.from_ms, query.to_ms, query.whole_hours,
+                                query.per_device, query.location.value_or("\n")),
+                    read);
+}
+
+Result<HistoryOverview> HistoryService::overview() {
+  return run<HistoryOverview>(read_overview);
 }
 
 HistoryService::Stats HistoryService::stats() const {

@@ -17,6 +17,8 @@
 #include "common/postgres/connection.h"
 #include "services/gateway/core/multi_ping.h"
 #include "services/gateway/core/v1_bodies.h"
+#include "services/gateway/io/history_reads.h"
+#include "services/gateway/io/statistics_cache.h"
 
 namespace gema::gateway {
 
@@ -25,11 +27,6 @@ struct HistoryOptions {
   size_t connections = 2;
   size_t waiting_max = kHistoryWaitingMax;
   std::chrono::milliseconds patience{10'000};
-};
-
-struct DeviceResults {
-  std::vector<DetailedResult> results;  // newest first
-  bool truncated = false;               // older ones exist in the window
 };
 
 struct DeviceHistory {
@@ -44,12 +41,18 @@ class HistoryService {
 
   // Results with from_ms <= slot < to_ms; at most `limit`, the newest.
   Result<DeviceHistory> device(DeviceId device, int64_t from_ms, int64_t to_ms, size_t limit);
-  // The same with all that is known of each.
-  Result<DeviceResults> results(DeviceId device, int64_t from_ms, int64_t to_ms, size_t limit);
+  // The newest of a window, in the order of time; history::Results::truncated when older ones
+  // exist.
+  Result<history::Results> results(const ResultsQuery& query);
   // The newest address changes of a device, newest first.
   Result<std::vector<AddressRow>> addresses(DeviceId device, size_t limit);
-  Result<HistoryStatistics> statistics(std::optional<DeviceId> device, int64_t from_ms,
-                                       int64_t to_ms);
+  Result<history::Series> series(const history::SeriesQuery& query);
+  Result<history::Outages> outages(const history::OutageQuery& query);
+  Result<history::Availability> availability(const history::AvailabilityQuery& query);
+  // Of all devices: from memory when somebody asked the same just now (statistics_cache.h).
+  Result<std::shared_ptr<const history::WindowStatistics>> statistics(
+      const history::StatisticsQuery& query);
+  Result<HistoryOverview> overview();
 
   struct Stats {
     uint64_t queries = 0;
@@ -58,6 +61,7 @@ class HistoryService {
     uint64_t late = 0;     // nobody waited for the answer any more
   };
   Stats stats() const;
+  StatisticsCache::Stats cache_stats() const { return cache_.stats(); }
 
  private:
   template <class T>
@@ -69,6 +73,7 @@ class HistoryService {
   mutable std::mutex mutex_;
   std::vector<std::unique_ptr<postgres::Connection>> idle_;  // at most as many as threads
   Stats stats_;
+  StatisticsCache cache_;
   http::ThreadQueue threads_;  // last: its jobs use the above
 };
 

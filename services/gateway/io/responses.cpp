@@ -19,6 +19,14 @@ http::Response error_response(int status, std::string_view error) {
   return json_response(status, error_body(error));
 }
 
+http::Response history_away(const Error& error) {
+  // What PostgreSQL said belongs in the log, not to callers.
+  const bool said_by_us =
+      error.code == Errc::kTimeout || error.message.rfind("history is busy", 0) == 0;
+  return error_response(503, "History is not available: " +
+                                 (said_by_us ? error.message : "the database cannot be reached"));
+}
+
 bool has_json_body(const http::Request& request) {
   const std::string* type = request.header("content-type");
   if (type == nullptr) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "common/base/result.h"
 #include "common/http/message.h"
 
 namespace gema::gateway {
@@ -11,6 +12,8 @@ namespace gema::gateway {
 http::Response json_response(int status, std::string body);
 // {"success":false,"error":...}
 http::Response error_response(int status, std::string_view error);
+// Why history did not answer, as a 503.
+http::Response history_away(const Error& error);
 // By Content-Type.
 bool has_json_body(const http::Request& request);
 
