@@ -19,6 +19,7 @@
 #include "common/base/assert.h"
 #include "common/http/target.h"
 #include "common/http/thread_queue.h"
+#include "common/runtime/clock.h"
 
 namespace gema::http {
 namespace {
@@ -77,12 +78,12 @@ bool is_served(const std::string& path) {
 // The library waits for at most `patience` and does not say why in vain; a connection that is gone
 // is noticed at once.
 StreamSink::Room wait_for_room(httplib::DataSink& raw, std::chrono::milliseconds patience) {
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = runtime::read_clock().mono;
   if (raw.is_writable()) {
     return StreamSink::Room::kRoom;
   }
-  return std::chrono::steady_clock::now() - begin >= patience / 2 ? StreamSink::Room::kNotYet
-                                                                  : StreamSink::Room::kGone;
+  return runtime::read_clock().mono - begin >= patience / 2 ? StreamSink::Room::kNotYet
+                                                            : StreamSink::Room::kGone;
 }
 
 struct Refusal {

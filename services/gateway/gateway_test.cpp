@@ -534,9 +534,16 @@ TEST_F(GatewayTest, HistoryComesAndGoesWithTheDatabase) {
   start_ready();
   EXPECT_EQ(get("/api/ping/device/1?hours=1").at("count"), 0);
   EXPECT_EQ(get("/api/ping/statistics?hours=1").at("statistics").at("successful_pings"), 0);
+  EXPECT_EQ(get("/api/v1/statistics").at("total").at("answered"), 0);
+  EXPECT_EQ(get("/api/v1/outages").at("count"), 0);
+  EXPECT_GT(get("/api/v1/history").at("tables").size(), 4u);
   postgres.kill9();
   EXPECT_EQ(ask("GET", "/api/ping/device/1").first, 503);
-  EXPECT_EQ(ask("GET", "/api/ping/statistics?hours=1").first, 503);
+  // An answer about all devices serves 5 s longer; another window was not asked for yet.
+  EXPECT_EQ(ask("GET", "/api/ping/statistics?hours=2").first, 503);
+  EXPECT_EQ(ask("GET", "/api/v1/devices/1/series").first, 503);
+  EXPECT_EQ(ask("GET", "/api/v1/outages").first, 503);
+  EXPECT_EQ(ask("GET", "/api/v1/history").first, 503);
   EXPECT_EQ(ask("GET", "/api/ping/latest").first, 200);
   postgres.restart();
   EXPECT_EQ(ask("GET", "/api/ping/device/1").first, 200);
