@@ -38,6 +38,9 @@ inline constexpr uint64_t kSetAsideMax = 10'000;
 // Set-aside records taken in by one transaction.
 inline constexpr int kTakeInMax = 500;
 
+// Lines about quarantined records that one stream logs in a minute; further ones are counted, and
+// the table names them.
+inline constexpr uint32_t kQuarantineLinesMax = 20;
 // Rows of stream_quarantine; beyond, the oldest go.
 inline constexpr int64_t kQuarantineRowsMax = 10'000;
 

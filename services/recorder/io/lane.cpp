@@ -80,11 +80,20 @@ void Lane::deliver(Now now) {
     if (sorter_->counts().quarantined != quarantined) {
       const RecordRow& row = open_.quarantined.back();
       consumer_->note_quarantined();
+      if (now.mono - quarantine_minute_ >= 1min) {
+        quarantine_minute_ = now.mono;
+        quarantine_lines_ = 0;
+      }
+      if (++quarantine_lines_ > kQuarantineLinesMax) continue;
       obs::log_warn("record quarantined", {{"stream", options_.stream},
                                            {"producer", row.key.producer},
                                            {"partition", row.key.partition},
                                            {"seq", row.key.seq},
                                            {"reason", row.reason}});
+      if (quarantine_lines_ == kQuarantineLinesMax) {
+        obs::log_warn("no more lines about quarantined records for a minute; see stream_quarantine",
+                      {{"stream", options_.stream}});
+      }
     }
   }
   deliveries_.clear();

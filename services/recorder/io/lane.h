@@ -123,6 +123,8 @@ class Lane {
   MonoTime next_check_{};
   MonoTime next_take_in_{};
   bool paused_ = false;
+  MonoTime quarantine_minute_{};  // when the lines were last counted from 0
+  uint32_t quarantine_lines_ = 0;
   std::string waiting_for_ = "the first look at the positions";
   LaneCounts counts_;
 
