@@ -86,7 +86,11 @@ Result<void> App::start() {
   add("transitions", make_transition_sorter());
   chunker_ = std::make_unique<Chunker>(
       ChunkerOptions{
-          .postgres = postgres, .chunk_every = config_.chunk_every, .retention = retention},
+          .postgres = postgres,
+          .chunk_every = config_.chunk_every,
+          .retention = {.results = retention,
+                        .transitions =
+                            std::max(config_.transitions_days, config_.hour_rollups_days) * 24h}},
       now);
   chunker_metrics_ = std::make_unique<ChunkerMetrics>(environment_.metrics);
   environment_.loop.add_fd(chunker_->fd());

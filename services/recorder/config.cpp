@@ -27,6 +27,10 @@ void Config::describe(config::Spec& spec, Config& config) {
                "How many days rollups of minutes are kept; at least as long as single results.");
   spec.integer("hour_rollups_days", config.hour_rollups_days, 1, 36500,
                "How many days rollups of hours are kept; at least as long as single results.");
+  spec.integer(
+      "transitions_days", config.transitions_days, 1, 36500,
+      "How many days transitions (up, down) are kept; at least as long as rollups of hours. "
+      "Of each device the newest one before stays.");
   spec.choice("csv_rows", config.csv_rows, {"devices", "results", "off"},
               "The daily CSV files have one row per device, replaced in place, or one per result; "
               "off: there are none.");

@@ -25,6 +25,9 @@ struct Config {
   // How long rollups are kept; those of minutes at least as long as single results.
   uint32_t minute_rollups_days = 0;
   uint32_t hour_rollups_days = 1827;
+  // How long transitions are kept, which availability and outages are read from; at least as long
+  // as rollups of hours. The newest of each device stays.
+  uint32_t transitions_days = 1827;
 
   // The daily CSV files of the multi-ping system.
   std::string csv_rows = "devices";  // "results", "off"

@@ -55,6 +55,12 @@ inline constexpr uint64_t kCompactBytesMax = 2U << 20;
 inline constexpr size_t kCompactDevicesMax = 256;
 // An hour to which more and more comes late is merged again after this long at the latest.
 inline constexpr auto kCompactWaitMax = 1h;
+// Rows of stream_gaps; beyond, the oldest go, although their slots may be kept for longer.
+inline constexpr int64_t kGapRowsMax = 1'000'000;
+// Rows that one statement deletes for their age; more go a minute later.
+inline constexpr int64_t kSweepRowsMax = 10'000;
+// How often rows past their retention are looked for.
+inline constexpr auto kSweepEvery = 1h;
 // Rows of history_broken; further ones are counted only.
 inline constexpr int64_t kBrokenRowsMax = 10'000;
 

@@ -25,7 +25,8 @@ Chunker::Done Chunker::work(const Job& job) {
   if (job.partition < 0) {
     done.housekept = store_.housekeep(job.now, options_.retention);
   } else {
-    done.chunked = store_.chunk(static_cast<uint32_t>(job.partition), job.now, options_.retention);
+    done.chunked =
+        store_.chunk(static_cast<uint32_t>(job.partition), job.now, options_.retention.results);
   }
   done.seconds = std::chrono::duration<double>(runtime::read_clock().mono - begin).count();
   return done;
@@ -65,6 +66,8 @@ void Chunker::on_done(const Done& done, Now now) {
     counts_.hot_leaves_dropped += done.housekept->hot_leaves_dropped;
     counts_.quarantine_trimmed += done.housekept->quarantine_trimmed;
     counts_.address_changes_dropped += done.housekept->address_changes_dropped;
+    counts_.gaps_dropped += done.housekept->gaps_dropped;
+    counts_.transitions_dropped += done.housekept->transitions_dropped;
     return;
   }
   MonoTime& due = due_[static_cast<size_t>(done.partition)];

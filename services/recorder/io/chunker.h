@@ -18,7 +18,7 @@ struct ChunkerOptions {
   Duration chunk_every = 60s;
   Duration housekeep_every = 60s;
   Duration retry_after = 5s;
-  Duration retention = 90 * 24h;
+  RowRetention retention;
 };
 
 struct ChunkerCounts {
@@ -34,6 +34,8 @@ struct ChunkerCounts {
   uint64_t hot_leaves_dropped = 0;
   uint64_t quarantine_trimmed = 0;
   uint64_t address_changes_dropped = 0;
+  uint64_t gaps_dropped = 0;
+  uint64_t transitions_dropped = 0;
   double seconds = 0;       // of all runs
   double last_seconds = 0;  // of the last one
 };

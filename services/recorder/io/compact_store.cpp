@@ -514,7 +514,10 @@ Result<CompactStatus> CompactStore::status(WallTime now) {
          tx.exec("SELECT t.name, coalesce(sum(pg_total_relation_size(i.inhrelid)), 0)::bigint"
                  " FROM unnest(ARRAY['ping_hot', 'ping_chunks', 'ping_packed',"
                  " 'ping_rollup_minutes', 'ping_rollup_recent', 'ping_rollup_hours']) AS t (name)"
-                 " LEFT JOIN pg_inherits i ON i.inhparent = t.name::regclass GROUP BY 1")) {
+                 " LEFT JOIN pg_inherits i ON i.inhparent = t.name::regclass GROUP BY 1"
+                 " UNION ALL SELECT name, pg_total_relation_size(name::regclass) FROM"
+                 " unnest(ARRAY['transitions', 'stream_gaps', 'stream_quarantine',"
+                 " 'stream_set_aside', 'history_broken']) AS u (name)")) {
       out.table_bytes[size[0].as<std::string>()] = size[1].as<uint64_t>();
     }
     return out;

@@ -99,6 +99,9 @@ ChunkerMetrics::ChunkerMetrics(obs::Metrics& m)
       trimmed_(m.counter("quarantine_trimmed_total", "Oldest quarantined records dropped")),
       addresses_(m.counter("address_changes_dropped_total",
                            "Address changes past raw retention, dropped")),
+      gaps_(m.counter("gaps_dropped_total", "Announced losses past raw retention, dropped")),
+      transitions_(
+          m.counter("transitions_dropped_total", "Transitions past their retention, dropped")),
       strays_(m.counter("chunk_strays_total", "Late and doubled answers written beside results")),
       seconds_(m.counter("chunk_seconds_total", "Time spent in chunk transactions")),
       last_seconds_(m.gauge("chunk_last_seconds", "Duration of the last chunk transaction")) {}
@@ -116,6 +119,8 @@ void ChunkerMetrics::update(const Chunker& chunker) {
   hot_leaves_.follow(number(c.hot_leaves_dropped));
   trimmed_.follow(number(c.quarantine_trimmed));
   addresses_.follow(number(c.address_changes_dropped));
+  gaps_.follow(number(c.gaps_dropped));
+  transitions_.follow(number(c.transitions_dropped));
   strays_.follow(number(c.strays));
   seconds_.follow(c.seconds);
   last_seconds_.Set(c.last_seconds);

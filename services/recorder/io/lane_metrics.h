@@ -42,7 +42,7 @@ class ChunkerMetrics {
 
  private:
   Following runs_, failures_, hot_rows_, chunks_, results_, doubled_, discarded_, undecodable_,
-      hot_leaves_, trimmed_, addresses_, strays_, seconds_;
+      hot_leaves_, trimmed_, addresses_, gaps_, transitions_, strays_, seconds_;
   prometheus::Gauge& last_seconds_;
 };
 

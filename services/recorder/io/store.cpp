@@ -601,7 +601,38 @@ Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration
   return out;
 }
 
-Result<Housekept> Store::housekeep(WallTime now, Duration retention) {
+Result<bool> Store::sweep(WallTime now, const RowRetention& retention, Housekept& out) {
+  const int64_t results_ms = unix_ms(now - retention.results);
+  const int64_t transitions_ms = unix_ms(now - retention.transitions);
+  auto swept = run([&](Transaction& tx) -> std::array<uint64_t, 4> {
+    auto count = [](const auto& rows) { return static_cast<uint64_t>(rows.affected_rows()); };
+    return {
+        count(tx.exec("DELETE FROM address_changes WHERE at < to_timestamp($1::bigint / 1000.0)",
+                      results_ms)),
+        count(tx.exec("DELETE FROM stream_gaps WHERE id IN (SELECT id FROM stream_gaps WHERE"
+                      " noticed_at < to_timestamp($1::bigint / 1000.0) ORDER BY noticed_at"
+                      " LIMIT $2)",
+                      results_ms, kSweepRowsMax)),
+        count(tx.exec("DELETE FROM stream_gaps WHERE id IN (SELECT id FROM stream_gaps WHERE id"
+                      " <= (SELECT id FROM stream_gaps ORDER BY id DESC OFFSET $1 LIMIT 1)"
+                      " LIMIT $2)",
+                      kGapRowsMax, kSweepRowsMax)),
+        count(tx.exec(
+            "DELETE FROM transitions WHERE id IN (SELECT t.id FROM transitions t"
+            " WHERE t.decided_at < to_timestamp($1::bigint / 1000.0) AND EXISTS (SELECT FROM"
+            " transitions n WHERE n.device_id = t.device_id AND n.counter > t.counter AND"
+            " n.decided_at < to_timestamp($1::bigint / 1000.0)) ORDER BY t.decided_at LIMIT $2)",
+            transitions_ms, kSweepRowsMax))};
+  });
+  if (!swept) return swept.error();
+  const auto& [addresses, gaps, too_many_gaps, transitions] = *swept;
+  out.address_changes_dropped += addresses;
+  out.gaps_dropped += gaps + too_many_gaps;
+  out.transitions_dropped += transitions;
+  return std::max({gaps, too_many_gaps, transitions}) < static_cast<uint64_t>(kSweepRowsMax);
+}
+
+Result<Housekept> Store::housekeep(WallTime now, const RowRetention& retention) {
   Housekept out;
   // Short: whoever waits behind us for the table waits for the reader before us, too.
   const std::string patience = "SET LOCAL lock_timeout = '500ms'";
@@ -614,14 +645,11 @@ Result<Housekept> Store::housekeep(WallTime now, Duration retention) {
   });
   if (!hot) return hot.error();
   out.hot_leaves_dropped = *hot;
-  auto addresses = run([&](Transaction& tx) {
-    return tx
-        .exec("DELETE FROM address_changes WHERE at < to_timestamp($1::bigint / 1000.0)",
-              unix_ms(now - retention))
-        .affected_rows();
-  });
-  if (!addresses) return addresses.error();
-  out.address_changes_dropped = static_cast<uint64_t>(*addresses);
+  if (now - swept_at_ >= kSweepEvery || now < swept_at_) {
+    auto all = sweep(now, retention, out);
+    if (!all) return all.error();
+    if (*all) swept_at_ = now;
+  }
   auto trimmed = run([&](Transaction& tx) {
     return tx
         .exec(

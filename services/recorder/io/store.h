@@ -117,6 +117,15 @@ struct Housekept {
   uint64_t hot_leaves_dropped = 0;
   uint64_t quarantine_trimmed = 0;
   uint64_t address_changes_dropped = 0;
+  uint64_t gaps_dropped = 0;
+  uint64_t transitions_dropped = 0;
+};
+
+// How long things are kept that are not in leaves.
+struct RowRetention {
+  Duration results = 90 * 24h;  // address changes and gaps, which say something of results
+  // Per device the newest transition from before stays: it says what the device was then.
+  Duration transitions = 1827 * 24h;
 };
 
 class Store {
@@ -134,7 +143,7 @@ class Store {
   // Transposes hot rows of one partition, at most kChunkBytesMax, and moves its watermark.
   Result<Chunked> chunk(uint32_t partition, WallTime now, Duration retention);
   // Drops hot leaves and address changes that are no longer needed, trims the quarantine.
-  Result<Housekept> housekeep(WallTime now, Duration retention);
+  Result<Housekept> housekeep(WallTime now, const RowRetention& retention);
 
  private:
   struct Heads {
@@ -143,6 +152,8 @@ class Store {
     int64_t now_us = 0;  // the database's
   };
 
+  // Deletes what is past its retention, once an hour. Returns: false when there is more.
+  Result<bool> sweep(WallTime now, const RowRetention& retention, Housekept& out);
   Heads lock_heads(postgres::Transaction& tx, const std::string& stream);
   Loaded read(postgres::Transaction& tx, const std::string& stream);
   Committed commit(postgres::Transaction& tx, const Batch& batch);
@@ -166,6 +177,7 @@ class Store {
   std::unique_ptr<postgres::Connection> connection_;
   // Hot leaves exist for rows written before this instant of the database's clock.
   int64_t leaves_until_us_ = 0;
+  WallTime swept_at_{};
 };
 
 }  // namespace gema::recorder

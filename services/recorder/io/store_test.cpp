@@ -31,6 +31,7 @@ using postgres::Connection;
 using postgres::Transaction;
 
 constexpr int64_t kStartMs = 1'800'000'123'000;
+const RowRetention kLong{.results = 100'000h, .transitions = 100'000h};
 constexpr uint32_t kInterval = 1000;
 
 // One server for all tests of the file, emptied between them: initdb takes longer than the tests.
@@ -338,9 +339,44 @@ TEST_F(StoreTest, KeepsAddressChangesWithTheirPosition) {
   EXPECT_EQ((*changes)[2].location, "jak\"arta");
   EXPECT_EQ((*changes)[2].prober, "prober-1");
   EXPECT_EQ(sql("SELECT count(*) FROM device_addresses WHERE device_id = 7"), "3");
-  auto kept = store_->housekeep(wall_from_ms(kStartMs + 6) + 24h, 24h);
+  auto kept = store_->housekeep(wall_from_ms(kStartMs + 6) + 24h, {.results = 24h});
   ASSERT_TRUE(kept) << kept.error().message;
   EXPECT_EQ(kept->address_changes_dropped, 2U);
+}
+
+TEST_F(StoreTest, KeepsTransitionsAndGapsAsLongAsTheyAreNeeded) {
+  auto at = [](int days) {
+    return "to_timestamp(" + std::to_string(kStartMs / 1000) + ") - interval '" +
+           std::to_string(days) + " days'";
+  };
+  // Device 7 changed thrice long ago, and lately; device 8 long ago only.
+  int counter = 0;
+  for (const auto& [device, days] :
+       {std::pair{7, 400}, {7, 300}, {7, 200}, {7, 50}, {8, 500}, {8, 300}}) {
+    ++counter;
+    sql("INSERT INTO transitions (id, device_id, counter, from_status, to_status, reason, slot_at,"
+        " decided_at, state) SELECT gen_random_uuid(), " +
+        std::to_string(device) + ", " + std::to_string(counter) + ", 1, 2, 1, " + at(days) + ", " +
+        at(days) + ", ''");
+  }
+  for (const int days : {100, 80, 2}) {
+    sql("INSERT INTO stream_gaps (stream, producer, epoch, partition, first_seq, last_seq, reason,"
+        " noticed_at) SELECT 'ping', 'prober-1', 1, 0, 1, 2, 'dropped', " +
+        at(days));
+  }
+  const RowRetention retention{.results = 90 * 24h, .transitions = 100 * 24h};
+  auto kept = store_->housekeep(wall_from_ms(kStartMs), retention);
+  ASSERT_TRUE(kept) << kept.error().message;
+  EXPECT_EQ(kept->gaps_dropped, 1U);
+  EXPECT_EQ(kept->transitions_dropped, 3U);
+  // What each was when the time that is kept began, and all since.
+  EXPECT_EQ(sql("SELECT string_agg(device_id || ':' || counter, ' ' ORDER BY device_id, counter)"
+                " FROM transitions"),
+            "7:3 7:4 8:6");
+  // Once an hour is enough.
+  sql("UPDATE stream_gaps SET noticed_at = " + at(100));
+  EXPECT_EQ(store_->housekeep(wall_from_ms(kStartMs) + 59min, retention)->gaps_dropped, 0U);
+  EXPECT_EQ(store_->housekeep(wall_from_ms(kStartMs) + 61min, retention)->gaps_dropped, 2U);
 }
 
 TEST_F(StoreTest, CountsACommitOnceWhenItsAnswerWasLost) {
@@ -609,9 +645,9 @@ TEST_F(StoreTest, DropsAHotLeafOnlyWhenItsRowsAreInChunks) {
   // An hour old: move the row to a leaf of that time.
   sql("SELECT ping_hot_make_leaf(now() - interval '1 hour');"
       "UPDATE ping_hot SET written_at = now() - interval '1 hour'");
-  EXPECT_EQ(store_->housekeep(wall_from_ms(kStartMs), 100'000h)->hot_leaves_dropped, 0U);
+  EXPECT_EQ(store_->housekeep(wall_from_ms(kStartMs), kLong)->hot_leaves_dropped, 0U);
   chunk(7);
-  EXPECT_EQ(store_->housekeep(wall_from_ms(kStartMs), 100'000h)->hot_leaves_dropped, 1U);
+  EXPECT_EQ(store_->housekeep(wall_from_ms(kStartMs), kLong)->hot_leaves_dropped, 1U);
   EXPECT_EQ(read(7).rows.size(), 1U);
 }
 
