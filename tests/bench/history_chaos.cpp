@@ -50,7 +50,7 @@ class Chaos {
     plan_.to_ms = plan_.from_ms + kSpanMs;
     plan_.devices = std::max<uint64_t>(16, (samples + 10'799) / 10'800);
     plan_.seed = seed;
-    plan_.block_s = static_cast<uint32_t>(std::max<uint64_t>(2, 1'800 / plan_.devices));
+    plan_.block_ms = static_cast<uint32_t>(std::max<uint64_t>(2, 1'800 / plan_.devices)) * 1000;
     FeederOptions options;
     options.late_per_mille = 30;
     options.late_max =

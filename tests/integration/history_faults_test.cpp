@@ -137,7 +137,7 @@ class HistoryFaultsTest : public ::testing::Test {
     plan_.devices = devices;
     plan_.from_ms = hours_ago(5);
     plan_.to_ms = plan_.from_ms;
-    plan_.block_s = 20;
+    plan_.block_ms = 20'000;
     feeder_ = site_->feeder(plan_, {});
     site_->start_recorder();
   }
@@ -316,7 +316,7 @@ TEST_F(HistoryFaultsTest, TablesThatAreUpdatedByEachCommitStaySmallEvenWithoutVa
                                "GEMA_RECORDER__COMMIT_EVERY_MS=50", "GEMA_RECORDER__CSV_ROWS=off"}},
         20);
   feeder_.reset();
-  plan_.block_s = 2;
+  plan_.block_ms = 2'000;
   FeederOptions slowly;
   slowly.samples_per_second = 2'000;
   feeder_ = site_->feeder(plan_, slowly);
@@ -339,7 +339,7 @@ TEST_F(HistoryFaultsTest, TablesThatAreUpdatedByEachCommitStaySmallEvenWithoutVa
 }
 
 // With the clock of the machine: an hour that closes while it is measured. Only shortly before one
-// ends, and only when asked for: GEMA_TEST_SEED does not matter here, the time does.
+// ends, and only when asked for:
 //   --gtest_also_run_disabled_tests --gtest_filter='*WhileItIsMeasured*'   from minute 55 on
 TEST_F(HistoryFaultsTest, DISABLED_PacksAnHourThatClosesWhileItIsMeasured) {
   SiteOptions options;
@@ -351,7 +351,7 @@ TEST_F(HistoryFaultsTest, DISABLED_PacksAnHourThatClosesWhileItIsMeasured) {
   ASSERT_LT(hour - now_ms(), 300'000) << "too early";
   plan_.from_ms = plan_.to_ms = now_ms() - now_ms() % 1000 - 1000;
   feeder_.reset();
-  plan_.block_s = 1;
+  plan_.block_ms = 1'000;
   feeder_ = site_->feeder(plan_, {});
   ASSERT_TRUE(wait_until(
       [&] {
@@ -368,10 +368,11 @@ TEST_F(HistoryFaultsTest, DISABLED_PacksAnHourThatClosesWhileItIsMeasured) {
   ASSERT_TRUE(wait_acknowledged());
   const Audit read = site_->audit_reader(plan_);
   EXPECT_TRUE(read.clean()) << read.text();
-  const Audit tables = site_->audit_tables(plan_, false);
-  EXPECT_TRUE(tables.clean()) << tables.text();
+  // What is of the next hour may still be in hot rows.
   Plan first = plan_;
   first.to_ms = hour;
+  const Audit tables = site_->audit_tables(first, false);
+  EXPECT_EQ(tables.lost + tables.doubled + tables.broken, 0U) << tables.text();
   const Audit rollups = site_->audit_rollups(first);
   EXPECT_TRUE(rollups.clean()) << rollups.text();
   std::cout << "read " << read.text() << "\nrollups " << rollups.text() << "\n";
@@ -442,7 +443,7 @@ TEST_F(HistoryFaultsTest, AnnouncesAsNotMeasuredWhatASpoolCannotHoldWhilePostgre
   site_ = std::make_unique<HistorySite>();
   plan_.devices = 40;
   plan_.from_ms = plan_.to_ms = hours_ago(5);
-  plan_.block_s = 20;
+  plan_.block_ms = 20'000;
   FeederOptions options = site_->feeder_options();
   options.spool_bytes_max = 256 * 1024;
   feeder_ = site_->feeder(plan_, options);

@@ -145,7 +145,7 @@ std::string Feeder::failure() const {
 }
 
 void Feeder::cut(int64_t from_ms, int64_t to_ms) {
-  const int64_t step = int64_t{plan_.block_s} * 1000;
+  const int64_t step = int64_t{plan_.block_ms};
   for (int64_t at = from_ms; at < to_ms; at += step) {
     for (uint32_t p = 0; p < kPartitions; ++p) {
       if (!devices_[p].empty()) blocks_.push_back({p, at, std::min(at + step, to_ms)});

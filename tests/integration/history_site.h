@@ -37,7 +37,7 @@ struct Plan {
   int64_t from_ms = 0;
   int64_t to_ms = 0;
   uint64_t seed = 1;
-  uint32_t block_s = 2;  // of slots in one record, which is one partition's
+  uint32_t block_ms = 2'000;  // of slots in one record, which is one partition's
 
   static constexpr uint32_t kIntervalMs = 1000;
   uint64_t samples() const;
