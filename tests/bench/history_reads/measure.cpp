@@ -68,13 +68,13 @@ Measurement::Measurement(const Places& places, Database& database, const Samples
 
 bool Measurement::run() {
   sizes();
+  database_.warm_caches();
   same_answers();
   note("starting the gateway with 100,000 devices");
   site_ = std::make_unique<Site>(SiteOptions{.source = places_.source,
                                              .binary = places_.gateway,
                                              .postgres_socket_dir = database_.socket_dir()});
   http_ = std::make_unique<HttpClient>(site_->url(), site_->token());
-  database_.warm_caches();
   part("a day of a device, caches warm", &Measurement::device_day_warm);
   part("90 days of a device", &Measurement::chart);
   part("statistics of all devices", &Measurement::statistics);
