@@ -63,7 +63,7 @@ std::string newest_of_each(const Devices& devices, const std::string& filter) {
 std::string with_ends(const std::string& downs, const OutageQuery& query) {
   return fmt::format(
       "SELECT uuid_send(d.id), d.device_id, {}, {}, d.state, uuid_send(e.id), {}, {},"
-      " e.to_status = 2, {}, EXISTS (SELECT FROM transitions r WHERE r.device_id = d.device_id"
+      " e.to_status, {}, EXISTS (SELECT FROM transitions r WHERE r.device_id = d.device_id"
       " AND r.counter > d.counter AND r.counter < coalesce(e.counter, r.counter + 1)"
       " AND r.reason = {}) FROM ({}) d"
       // The next change of being down or not.
@@ -102,8 +102,10 @@ Outage read_row(const BinaryResult& rows, int i, int64_t now_ms, std::vector<Bro
     broken.push_back({.table = "transitions", .device = out.device, .start_ms = out.confirmed_ms});
   }
   if (!rows.is_null(i, 5)) {
-    const bool down_again = rows.bytes(i, 8) != std::string_view("\0", 1);
-    out.end = down_again ? OutageEnd::kSuperseded : OutageEnd::kAnswered;
+    const auto status = static_cast<DeviceStatus>(rows.int16(i, 8));
+    out.end = status == DeviceStatus::kDown ? OutageEnd::kSuperseded
+              : status == DeviceStatus::kUp ? OutageEnd::kAnswered
+                                            : OutageEnd::kUnknown;
     out.end_id = id_of(rows.bytes(i, 5));
     out.end_ms = rows.int64(i, 6);
     out.end_decided_at_ms = rows.int64(i, 7);
@@ -226,6 +228,8 @@ const char* to_string(OutageEnd end) {
       return "device removed";
     case OutageEnd::kSuperseded:
       return "down again";
+    case OutageEnd::kUnknown:
+      return "not known";
   }
   return "?";
 }

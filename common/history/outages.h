@@ -27,6 +27,7 @@ enum class OutageEnd : uint8_t {
   kAnswered = 1,    // it answered again
   kRemoved = 2,     // it was removed while it was down
   kSuperseded = 3,  // the next outage begins, and nobody said that this one had ended
+  kUnknown = 4,     // what was imported of another system's past ends here
 };
 const char* to_string(OutageEnd end);  // "still down", "answered again", "device removed", ...
 

@@ -345,6 +345,18 @@ TEST(Outages, CountFailuresInARow) {
   EXPECT_EQ(t[1].state.consecutive_timeouts, 3);
 }
 
+TEST(Outages, OneThatIsOpenAtTheEndEndsThereNotKnownHow) {
+  OutageMaker maker(7, 1, "import:ace", "default");
+  Check c;
+  c.verdict = Verdict::kFailed;
+  ASSERT_TRUE(maker.take(kHour, c.view()));
+  const auto end = maker.finish(kHour + 60'000);
+  ASSERT_TRUE(end);
+  EXPECT_EQ(end->from, DeviceStatus::kDown);
+  EXPECT_EQ(end->to, DeviceStatus::kNew);
+  EXPECT_FALSE(maker.finish(kHour + 60'000));
+}
+
 TEST(Outages, TheSamePastGivesTheSameIdsAndOthersDiffer) {
   const auto a = outages_of(".x.x.", 1);
   const auto b = outages_of(".x.x.", 1);

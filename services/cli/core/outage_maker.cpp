@@ -86,4 +86,9 @@ std::optional<Transition> OutageMaker::take(int64_t due_ms, const ResultView& re
   return make(DeviceStatus::kDown, TransitionReason::kFailuresInARow, due_ms);
 }
 
+std::optional<Transition> OutageMaker::finish(int64_t end_ms) {
+  if (state_.status != DeviceStatus::kDown) return std::nullopt;
+  return make(DeviceStatus::kNew, TransitionReason::kReset, end_ms);
+}
+
 }  // namespace gema::cli

@@ -20,6 +20,8 @@ class OutageMaker {
 
   // By rising `due_ms`. Returns: the transition that this check makes.
   std::optional<Transition> take(int64_t due_ms, const ResultView& result);
+  // What was imported ends: an outage that is still open ends at `end_ms`, not known how.
+  std::optional<Transition> finish(int64_t end_ms);
 
  private:
   Transition make(DeviceStatus to, TransitionReason reason, int64_t due_ms);

@@ -722,7 +722,7 @@ void Import::write_outages(DeviceId device) {
   const int64_t until_ms = live[0].is_null() ? INT64_MAX : live[0].as<int64_t>();
   int64_t first_ms = INT64_MAX;
   int64_t last_ms = INT64_MIN;
-  // In the order of their slots, which runs may have moved by a tolerance.
+  int64_t step_ms = 1;
   for (const auto& [place, source] : sources_) {
     const StageSpan* span = nullptr;
     for (const StageSpan& s : stage_.spans()) {
@@ -730,11 +730,15 @@ void Import::write_outages(DeviceId device) {
     }
     first_ms = std::min(first_ms, span->first_ms - source.tolerance_ms);
     last_ms = std::max(last_ms, span->last_ms + source.tolerance_ms);
+    step_ms = std::max(step_ms, int64_t{source.step_ms});
   }
+  int64_t end_ms = first_ms;
   PingResults results;
   std::vector<ResultText> texts;
   stage_.each(device, [&](const StagedCheck& check) {
     if (check.at_ms >= until_ms) return;
+    step_ms = std::max(step_ms, int64_t{check.interval_ms});
+    end_ms = check.at_ms;
     results.clear();
     texts.clear();
     const bool right = append_packed(check.data, device, check.at_ms, 1, results, texts);
@@ -743,12 +747,14 @@ void Import::write_outages(DeviceId device) {
       transitions_.push_back(*std::move(transition));
     }
   });
+  end_ms = std::min(end_ms + step_ms, until_ms);
+  if (auto end = outage_maker_->finish(end_ms)) transitions_.push_back(*std::move(end));
   // What an earlier import said of that time.
   tx_.exec(
       "DELETE FROM transitions WHERE device_id = $1 AND counter < 0"
       " AND slot_at >= to_timestamp($2::bigint / 1000.0)"
       " AND slot_at <= to_timestamp($3::bigint / 1000.0)",
-      id, first_ms, last_ms);
+      id, first_ms, std::max(last_ms, end_ms));
   if (transitions_.empty()) return;
   CopyIn copy(tx_,
               "COPY transitions (id, device_id, counter, from_status, to_status, reason, slot_at,"

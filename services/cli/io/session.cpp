@@ -1,0 +1,94 @@
+#include "services/cli/io/session.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+
+#include "common/postgres/from_config.h"
+#include "common/runtime/clock.h"
+#include "common/runtime/load_config.h"
+#include "common/runtime/local_time.h"
+#include "services/cli/io/output.h"
+
+namespace gema::cli {
+namespace {
+
+// Read by others, too; they check them.
+config::Spec recorder_keys(Session& session) {
+  config::Spec spec("recorder");
+  spec.only_these();
+  spec.integer("raw_retention_days", session.raw_retention_days, 1, 3650, "");
+  spec.integer("hour_rollups_days", session.hour_rollups_days, 1, 36500, "");
+  return spec;
+}
+
+bool colours_wanted() {
+  const char* term = std::getenv("TERM");
+  const char* none = std::getenv("NO_COLOR");
+  return stdout_is_terminal() && (none == nullptr || *none == '\0') && term != nullptr &&
+         std::strcmp(term, "dumb") != 0;
+}
+
+}  // namespace
+
+std::optional<Session> begin_session(const CommonOptions& options, const std::string& time_zone) {
+  std::optional<Session> out(std::in_place);
+  out->common.data_dir = options.data_dir;
+  std::vector<config::Spec> specs = config::Common::describe(out->common);
+  specs.push_back(recorder_keys(*out));
+  if (!runtime::load_config("gema", options.config_file, out->common, specs)) return std::nullopt;
+  if (auto zone = runtime::use_timezone(time_zone.empty() ? out->common.timezone : time_zone);
+      !zone) {
+    fail(zone.error());
+    return std::nullopt;
+  }
+  out->now = runtime::read_clock();
+  out->offset = runtime::local_offset();
+  const auto format = format_of(options.format);
+  if (!format) {
+    fail({Errc::kBadInput,
+          fmt::format("--format = {}: must be table, csv, json or ndjson", options.format)});
+    return std::nullopt;
+  }
+  out->paper = {.format = *format, .width = terminal_width(), .colour = colours_wanted()};
+  return out;
+}
+
+Result<std::unique_ptr<postgres::Connection>> connect(const Session& session) {
+  auto options = postgres::options_from(session.common, "gema");
+  // A person or a script waits, and nobody else for us.
+  options.statement_timeout = std::chrono::minutes(10);
+  options.idle_in_transaction_timeout = std::chrono::minutes(10);
+  auto opened = postgres::Connection::open(options);
+  if (opened) return opened;
+  const bool local = session.common.postgres_host.empty();
+  const std::string hint =
+      local ? fmt::format(
+                  "Is the stack up (deploy/local/up --data {0})? Another directory than {0}:"
+                  " --data DIR; another server: postgres.host in gema.yaml, or"
+                  " GEMA_POSTGRES__HOST",
+                  session.common.data_dir.string())
+            : fmt::format(
+                  "postgres.host = {}, port {}: is it up, and does it let user {} into"
+                  " database {}?",
+                  session.common.postgres_host, session.common.postgres_port,
+                  session.common.postgres_user, session.common.postgres_database);
+  return Error{opened.error().code == Errc::kBadInput ? Errc::kPermanent : opened.error().code,
+               fmt::format("{}\n      {}", opened.error().message, hint)};
+}
+
+int fail(const Error& error) {
+  fmt::print(stderr, "gema: {}\n", error.message);
+  return error.code == Errc::kBadInput ? kUsage : kFailed;
+}
+
+int show(const Session& session, const Sheet& sheet) {
+  auto out = Output::open("");
+  auto written = out->write(print(sheet, session.paper, session.offset));
+  return written ? 0 : fail(written.error());
+}
+
+}  // namespace gema::cli

@@ -1,0 +1,49 @@
+// What every command of gema begins with: configuration, time zone, PostgreSQL, the inventory; and
+// how it ends: exit codes, and one line that says what is wrong.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "common/base/result.h"
+#include "common/base/time.h"
+#include "common/config/common.h"
+#include "common/domain/local_iso.h"
+#include "common/postgres/connection.h"
+#include "services/cli/core/sheet.h"
+
+namespace gema::cli {
+
+inline constexpr int kFailed = 1;
+inline constexpr int kUsage = 2;
+
+struct CommonOptions {
+  std::string config_file;
+  std::string data_dir = "var";
+  std::string format = "table";
+};
+
+struct Session {
+  config::Common common;
+  uint32_t raw_retention_days = 90;
+  uint32_t hour_rollups_days = 1827;
+  Now now{};
+  UtcOffset offset;
+  Paper paper;
+};
+
+// Reads the configuration and sets the process' time zone. `time_zone`: "" = the configured one.
+// nullopt: said why on stderr.
+std::optional<Session> begin_session(const CommonOptions& options, const std::string& time_zone);
+
+// Fails with what to do about it.
+Result<std::unique_ptr<postgres::Connection>> connect(const Session& session);
+
+// "gema: ..." on stderr. Returns the exit code: 2 for what the caller wrote wrong, else 1.
+int fail(const Error& error);
+
+// Prints the sheet on stdout. Returns the exit code.
+int show(const Session& session, const Sheet& sheet);
+
+}  // namespace gema::cli
