@@ -267,13 +267,15 @@ CompactedHour HourMerger::take() {
   return out;
 }
 
-std::string roll_up_day(const std::vector<HourOfDay>& hours, uint64_t& broken) {
+std::string roll_up_day(const std::vector<HourOfDay>& hours, std::vector<size_t>& broken) {
   std::vector<Rollup> day(kHours);
-  for (const HourOfDay& hour : hours) {
+  broken.clear();
+  for (size_t i = 0; i < hours.size(); ++i) {
+    const HourOfDay& hour = hours[i];
     GEMA_ASSERT(hour.hour < kHours);
     const auto minutes = unpack_rollups(hour.minutes);
     if (!minutes) {
-      ++broken;
+      broken.push_back(i);
       continue;
     }
     for (const Rollup& minute : *minutes) day[hour.hour].merge(minute);

@@ -104,7 +104,8 @@ struct HourOfDay {
   size_t hour = 0;
   std::string_view minutes;  // as packed
 };
-// Returns: 24 of an hour each, packed; `broken` counts those that did not decode and were left out.
-std::string roll_up_day(const std::vector<HourOfDay>& hours, uint64_t& broken);
+// Returns: 24 of an hour each, packed; `broken` gets the indices of those that did not decode and
+// were left out.
+std::string roll_up_day(const std::vector<HourOfDay>& hours, std::vector<size_t>& broken);
 
 }  // namespace gema

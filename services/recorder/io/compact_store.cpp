@@ -435,6 +435,8 @@ void CompactStore::roll_up(Transaction& tx, int64_t day_ms, const std::string& d
               "COPY ping_rollup_hours (device_id, day_ms, location_id, rollups) FROM STDIN (FORMAT"
               " binary)");
   std::vector<HourOfDay> hours;
+  std::vector<size_t> broken;
+  std::vector<int> broken_rows;
   for (int i = 0; i < rows.rows(); ++i) {
     hours.push_back(
         {static_cast<size_t>((rows.int64(i, 2) - day_ms) / kChunkSpanMs), rows.bytes(i, 3)});
@@ -442,7 +444,9 @@ void CompactStore::roll_up(Transaction& tx, int64_t day_ms, const std::string& d
         rows.int32(i, 1) == rows.int32(i + 1, 1)) {
       continue;
     }
-    const std::string packed = roll_up_day(hours, out.broken);
+    const std::string packed = roll_up_day(hours, broken);
+    const int first = i + 1 - static_cast<int>(hours.size());
+    for (const size_t n : broken) broken_rows.push_back(first + static_cast<int>(n));
     hours.clear();
     copy.row(4);
     copy.int64(rows.int64(i, 0));
@@ -452,6 +456,10 @@ void CompactStore::roll_up(Transaction& tx, int64_t day_ms, const std::string& d
     out.rollup_bytes += packed.size();
   }
   copy.finish();
+  for (const int i : broken_rows) {
+    note_broken(tx, "ping_rollup_minutes", static_cast<DeviceId>(rows.int64(i, 0)),
+                rows.int64(i, 2), rows.int32(i, 1), "its bytes are no rollups", out);
+  }
 }
 
 // --- housekeeping ----------------------------------------------------------------------------
@@ -484,6 +492,10 @@ Result<CompactHousekept> CompactStore::housekeep(WallTime now) {
   for (const auto& [table, retention] : kept) {
     auto dropped = run([&, table = table, retention = retention](Transaction& tx) {
       tx.exec(patience);
+      if (std::string_view(table) == "ping_rollup_minutes") {
+        tx.exec("DELETE FROM history_broken WHERE from_table = $1 AND start_ms < $2", table,
+                floor_to(unix_ms(now - retention), kDayMs));
+      }
       return tx.exec("SELECT history_drop_leaves($1, $2)", table, unix_ms(now - retention))[0][0]
           .as<uint64_t>();
     });

@@ -411,6 +411,38 @@ TEST_F(CompactTest, BuildsADayWhenItClosesAndRenewsWhatLateDataTouches) {
   }
 }
 
+TEST_F(CompactTest, NamesRollupsThatDoNotDecodeAndRenewsThemWithTheirHour) {
+  for (const int hour : {3, 5}) {
+    for (const DeviceId device : {7, 8}) {
+      record("prober-1",
+             each_second(device, kDay + hour * kHourMs + 60'000, kDay + hour * kHourMs + 100'000));
+    }
+  }
+  chunk_all(kDay + 6 * kHourMs);
+  compact_all(kDay + 8 * kHourMs);
+  const std::string hour = std::to_string(kDay + 5 * kHourMs);
+  sql("UPDATE ping_rollup_minutes SET rollups = set_byte(rollups, 9, get_byte(rollups, 9) # 8)"
+      " WHERE device_id = 7 AND hour_ms = " +
+      hour);
+  const int64_t closed = kDay + kDayMs + 600'000;
+  const Compacted done = compact_all(closed);
+  EXPECT_EQ(done.days, 1U);
+  EXPECT_EQ(done.broken, 1U);
+  EXPECT_EQ(sql("SELECT string_agg(from_table || ' ' || device_id || ' ' || start_ms, ',') FROM"
+                " history_broken"),
+            "ping_rollup_minutes 7 " + hour);
+  EXPECT_EQ(stored("ping_rollup_hours", "day_ms", 7, "default", kDay, 24)[3].checks(), 40U);
+  EXPECT_EQ(stored("ping_rollup_hours", "day_ms", 7, "default", kDay, 24)[5].checks(), 0U);
+  EXPECT_EQ(stored("ping_rollup_hours", "day_ms", 8, "default", kDay, 24)[5].checks(), 40U);
+  // Results are there still: merging its hour again makes it right.
+  record("prober-1", one(7, kDay + 5 * kHourMs + 110'000, Verdict::kAnswered));
+  chunk_all(closed);
+  EXPECT_EQ(compact_all(closed + 600'000).hours, 1U);
+  EXPECT_EQ(stored("ping_rollup_hours", "day_ms", 7, "default", kDay, 24)[5].checks(), 41U);
+  housekeep(kDay + 400 * kDayMs);
+  EXPECT_EQ(sql("SELECT count(*) FROM history_broken"), "0");
+}
+
 TEST_F(CompactTest, LeavesABrokenRowWhereItIsAndGoesOn) {
   for (const DeviceId device : {7, 8}) {
     record("prober-1", each_second(device, kHour, kHour + 100'000));
