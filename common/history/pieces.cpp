@@ -206,33 +206,36 @@ void Pieces::read_groups(const Table& table, const std::string& where,
                          const std::function<void(const Group&)>& each) {
   Group group;
   bool any = false;
-  each_row(scan_.tx(),
-           fmt::format("SELECT device_id, {}, location_id, {} FROM {} WHERE {}{} ORDER BY {}",
-                       table.start, table.rollups, table.name, where, devices_->where("device_id"),
-                       table.order),
-           {}, [&](const BinaryResult& rows, int i) {
-             const auto device = static_cast<DeviceId>(rows.int64(i, 0));
-             const int64_t start_ms = rows.int64(i, 1);
-             if (!any || group.device != device || group.start_ms != start_ms) {
-               if (any) each(group);
-               group.device = device;
-               group.start_ms = start_ms;
-               group.broken = false;
-               group.used = 0;
-               any = true;
-             }
-             const int32_t location = rows.int32(i, 2);
-             if (location_ && *location_ != location) return;
-             if (group.used == group.locations.size()) group.locations.emplace_back();
-             auto& [of, rollups] = group.locations[group.used];
-             of = location;
-             if (unpack_rollups(rows.bytes(i, 3), rollups)) {
-               ++group.used;
-             } else {
-               group.broken = true;
-               broken_.push_back({table.name, device, start_ms, location});
-             }
-           });
+  each_row(
+      scan_.tx(),
+      fmt::format("SELECT device_id, {}, location_id, {} FROM {} WHERE {}{} ORDER BY {}",
+                  table.start, table.rollups, table.name, where, devices_->where("device_id"),
+                  table.order),
+      {},
+      [&](const BinaryResult& rows, int i) {
+        const auto device = static_cast<DeviceId>(rows.int64(i, 0));
+        const int64_t start_ms = rows.int64(i, 1);
+        if (!any || group.device != device || group.start_ms != start_ms) {
+          if (any) each(group);
+          group.device = device;
+          group.start_ms = start_ms;
+          group.broken = false;
+          group.used = 0;
+          any = true;
+        }
+        const int32_t location = rows.int32(i, 2);
+        if (location_ && *location_ != location) return;
+        if (group.used == group.locations.size()) group.locations.emplace_back();
+        auto& [of, rollups] = group.locations[group.used];
+        of = location;
+        if (unpack_rollups(rows.bytes(i, 3), rollups)) {
+          ++group.used;
+        } else {
+          group.broken = true;
+          broken_.push_back({table.name, device, start_ms, location});
+        }
+      },
+      devices_->ids().size() == 1);
   if (any) each(group);
 }
 

@@ -24,8 +24,9 @@ class Indices {
     uint16_t producer = 0;
   };
   Pair of(const Source& source) {
-    if (last_ != &source) {
-      last_ = &source;
+    if (location_ != source.location || producer_ != source.producer || out_.names.empty()) {
+      location_ = source.location;
+      producer_ = source.producer;
       pair_ = {index(source.location), index(source.producer)};
     }
     return pair_;
@@ -44,7 +45,8 @@ class Indices {
   const Names& names_;
   Results& out_;
   std::map<int32_t, uint16_t> indices_;
-  const Source* last_ = nullptr;
+  int32_t location_ = 0;  // of pair_, by their ids in history
+  int32_t producer_ = 0;
   Pair pair_;
 };
 

@@ -22,7 +22,21 @@ Result<void> check(const SeriesQuery& query) {
   return {};
 }
 
-// How many results one device has at most: stored ones, and hot ones.
+// Single results of a part of the window are no more, but rollups are.
+bool only_rolled_up(Scan& scan, DeviceId device, const SeriesCost& cost) {
+  Params params;
+  params.int64(static_cast<int64_t>(device)).int64(floor_to(cost.from_ms, kDayMs));
+  const BinaryResult rows(
+      scan.tx(),
+      "SELECT FROM ping_rollup_hours WHERE device_id = $1 AND day_ms >= $2 AND day_ms < ("
+      "SELECT greatest(s.floor_ms, (SELECT min(from_ms) FROM history_leaves('ping_packed')))"
+      " FROM history_state s) LIMIT 1",
+      params);
+  return rows.rows() > 0;
+}
+
+// How many results one device has at most: stored ones, and hot ones. None, where that says
+// nothing.
 void count_results(Scan& scan, DeviceId device, std::optional<int32_t> location, SeriesCost& cost) {
   std::map<int32_t, uint64_t> of_location;
   Params params;
@@ -45,12 +59,15 @@ void count_results(Scan& scan, DeviceId device, std::optional<int32_t> location,
       of_location[hot->second.sources[s].location] += hot->second.sources[s].results.size();
     }
   }
-  cost.results = 0;
-  cost.results_of_all_locations = 0;
+  uint64_t most = 0;
+  uint64_t all = 0;
   for (const auto& [id, n] : of_location) {
-    *cost.results_of_all_locations += n;
-    if (!location || *location == id) cost.results = std::max(*cost.results, n);
+    all += n;
+    if (!location || *location == id) most = std::max(most, n);
   }
+  if (all == 0 || only_rolled_up(scan, device, cost)) return;
+  cost.results = most;
+  cost.results_of_all_locations = all;
 }
 
 using Found = std::map<int32_t, std::vector<SeriesPoint>>;  // by location

@@ -66,6 +66,10 @@ class Bench {
   }
 
   void run() {
+    if (std::getenv("READS_BENCH_WAIT") != nullptr) {
+      std::cerr << options_.conninfo << "\n";
+      std::cin.get();
+    }
     const DeviceId one = devices_ / 2;
     time("results_24h", 50, [&] {
       history::Reader reader(*connection_);
