@@ -227,6 +227,8 @@ class LiveView {
   std::optional<MonoTime> next_wakeup() const;
 
   View view(Now now) const;
+  // null: not heard of yet
+  std::shared_ptr<const Catalogue> catalogue() const { return catalogue_; }
   const LiveViewStats& stats() const { return stats_; }
   // When the newest record was made.
   std::optional<WallTime> newest_record_at() const { return newest_record_at_; }

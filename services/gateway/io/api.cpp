@@ -226,7 +226,7 @@ Response Api::device_history(const Request& request) const {
   }
   auto& rows = history->rows;
   rows.resize(rows_for_limit(limit, kHistoryRowsMax, kHistoryRowsMax, rows.size()));
-  const View view = deps_.view();
+  const View view = known_devices();
   Response response = json(200, device_body(*id, find(view, *id), rows, deps_.local_offset()));
   if (history->truncated && rows_max == kHistoryRowsMax) {
     response.headers.emplace_back("X-Truncated", "older results exist in this window");

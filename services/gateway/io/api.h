@@ -38,6 +38,7 @@ struct ApiDependencies {
   Asset style;
 
   std::function<View()> view;
+  std::function<std::shared_ptr<const Catalogue>()> catalogue;  // that of `view`, without a copy
   std::function<Now()> clock;
   std::function<UtcOffset()> local_offset;
   std::string timezone;  // its name
@@ -122,6 +123,7 @@ class Api {
   http::Response change_probing(const http::Request&, bool pause) const;
 
   // io/api_history.cpp
+  View known_devices() const;
   http::Response device_results(const http::Request&) const;
   http::Response device_series(const http::Request&) const;
   http::Response group_series(const http::Request&) const;

@@ -96,6 +96,7 @@ struct ApiTest : ::testing::Test {
                          .script = {"text/javascript; charset=utf-8", page::app_js()},
                          .style = {"text/css; charset=utf-8", page::style_css()},
                          .view = [this] { return view.copy(now); },
+                         .catalogue = [this] { return view.catalogue(); },
                          .clock = [this] { return now; },
                          .local_offset = [] { return UtcOffset([](int64_t) { return 7 * 3600; }); },
                          .timezone = "Asia/Jakarta",

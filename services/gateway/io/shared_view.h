@@ -2,6 +2,7 @@
 // copy (at 10,000 devices 1 MB, well under a millisecond) and write their bodies without the lock.
 #pragma once
 
+#include <memory>
 #include <mutex>
 #include <utility>
 
@@ -14,6 +15,12 @@ class SharedView {
   View copy(Now now) const {
     const std::lock_guard lock(mutex_);
     return view_.view(now);
+  }
+
+  // The catalogue alone, which costs nothing however many devices there are. null: none yet.
+  std::shared_ptr<const Catalogue> catalogue() const {
+    const std::lock_guard lock(mutex_);
+    return view_.catalogue();
   }
 
   // Keep `change` short: requests wait meanwhile.
