@@ -186,6 +186,15 @@ class Stack:
         finally:
             connection.close()
 
+    def sql_do(self, text, *parameters):
+        """The same, to change something."""
+        connection = psycopg2.connect(host=str(self.data / "run"), user="gema", dbname="gema")
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(text, parameters)
+        finally:
+            connection.close()
+
     def redis(self):
         return redis.Redis(unix_socket_path=str(self.data / "run/redis.sock"))
 
