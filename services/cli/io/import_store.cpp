@@ -431,7 +431,9 @@ void Import::take_old_day(Day& day) {
   for (const auto& [location, hours] : minutes) {
     std::vector<HourOfDay> rows;
     for (const auto& [hour, bytes] : hours) rows.push_back({hour, bytes});
-    made[location] = roll_up_day(rows, done_.broken_rows);
+    std::vector<size_t> broken;
+    made[location] = roll_up_day(rows, broken);
+    done_.broken_rows += broken.size();
   }
   if (day.hours.empty()) {
     for (auto& [location, bytes] : made) {
@@ -644,7 +646,9 @@ void Import::finish_day(Day& day, bool any) {
     locations[key.first].push_back({key.second, bytes});
   }
   for (const auto& [location, hours] : locations) {
-    std::string bytes = roll_up_day(hours, done_.broken_rows);
+    std::vector<size_t> broken;
+    std::string bytes = roll_up_day(hours, broken);
+    done_.broken_rows += broken.size();
     const auto stored = day.hours.find(location);
     if (stored != day.hours.end() && stored->second == bytes) continue;
     if (stored != day.hours.end()) pending_.hours_gone.add(day.device, day.day_ms, location);
