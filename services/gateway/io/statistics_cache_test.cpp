@@ -51,15 +51,15 @@ TEST_F(StatisticsCacheTest, AFailureIsNotKept) {
 }
 
 TEST_F(StatisticsCacheTest, TheOldestGoesAtTheBound) {
-  get("first", 1);
+  EXPECT_TRUE(get("first", 1));
   for (size_t i = 0; i < kStatisticsKept; ++i) {
     if (i == 0) ++now_s;
-    get(std::to_string(i), 0);
+    EXPECT_TRUE(get(std::to_string(i), 0));
   }
   const int before = reads;
-  get("0", 0);
+  EXPECT_TRUE(get("0", 0));
   EXPECT_EQ(reads, before);
-  get("first", 1);
+  EXPECT_TRUE(get("first", 1));
   EXPECT_EQ(reads, before + 1);
 }
 
