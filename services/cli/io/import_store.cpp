@@ -44,6 +44,14 @@ std::string day_text(int64_t day_ms) {
                      static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()));
 }
 
+// What an outage is told by: a check on its slot.
+struct Seen {
+  int64_t due_ms = 0;
+  Verdict verdict = Verdict::kNotMeasured;
+  Reason reason = Reason::kNone;
+  uint32_t rtt_us = 0;
+};
+
 // Thrown to leave the transaction; ends in import_staged.
 struct BrokenOff {};
 
@@ -159,7 +167,10 @@ class Import {
   bool unchanged(const Day& day, size_t hour, const CompactedHour& merged) const;
   void place(Day& day, size_t hour, uint32_t source);
   void finish_day(Day& day, bool any);
+  std::string rolled_up(const std::vector<HourOfDay>& hours);
   void flush();
+  void begin_outages(DeviceId device);
+  void see_outages();
   void write_outages(DeviceId device);
   void tell(uint64_t checks);
 
@@ -188,7 +199,10 @@ class Import {
   std::set<std::pair<int32_t, int64_t>> taken_slots_;  // location and slot, of our own probers
   std::optional<OutageMaker> outage_maker_;
   std::vector<Transition> transitions_;
-  std::vector<std::pair<int64_t, ResultView>> order_;
+  std::vector<Seen> seen_;        // of the current hour
+  int64_t outages_until_ms_ = 0;  // the tracker's own begin
+  int64_t outages_from_ms_ = 0;   // the span that the imported ones are told of
+  int64_t outages_to_ms_ = 0;
   Pending pending_;
 };
 
@@ -305,6 +319,7 @@ void Import::find_steps(DeviceId device) {
   if (!options_.outages) return;
   if (locations.size() == 1) {
     outage_maker_.emplace(device, options_.down_after, producer, *locations.begin());
+    begin_outages(device);
   } else {
     done_.several_locations.insert(device);
   }
@@ -421,6 +436,7 @@ void Import::take_old_day(Day& day) {
     merger_.begin(day.device, day.day_ms + static_cast<int64_t>(hour) * kHourMs);
     taken_slots_.clear();
     for (const auto& [source, about] : sources_) place(day, hour, source);
+    see_outages();
     CompactedHour merged = merger_.take();
     done_.only_rollups += merged.results;
     done_.doubled += merged.doubled;
@@ -431,9 +447,7 @@ void Import::take_old_day(Day& day) {
   for (const auto& [location, hours] : minutes) {
     std::vector<HourOfDay> rows;
     for (const auto& [hour, bytes] : hours) rows.push_back({hour, bytes});
-    std::vector<size_t> broken;
-    made[location] = roll_up_day(rows, broken);
-    done_.broken_rows += broken.size();
+    made[location] = rolled_up(rows);
   }
   if (day.hours.empty()) {
     for (auto& [location, bytes] : made) {
@@ -505,6 +519,10 @@ void Import::place(Day& day, size_t hour, uint32_t source_place) {
         }
         builder_.add(view, run.checks[i].slot, {first, stray});
         any = true;
+        if (outage_maker_) {
+          seen_.push_back({due_ms, view.verdict, view.reason, mean_rtt_us(results, i, nullptr)});
+          outages_to_ms_ = std::max(outages_to_ms_, due_ms + int64_t{step_ms});
+        }
       }
       if (!any) continue;
       const bool added = merger_.add(source.names, builder_.view());
@@ -606,6 +624,7 @@ bool Import::merge_hour(Day& day, size_t hour) {
     part = std::max(part, day.packed->int32(stored.row, 1) + 1);
   }
   for (const auto& [source, about] : sources_) place(day, hour, source);
+  see_outages();
   CompactedHour merged = merger_.take();
   done_.results += day.checks[hour].size();
   done_.doubled += merged.doubled;
@@ -635,6 +654,13 @@ bool Import::merge_hour(Day& day, size_t hour) {
   return true;
 }
 
+std::string Import::rolled_up(const std::vector<HourOfDay>& hours) {
+  std::vector<size_t> broken;
+  std::string out = roll_up_day(hours, broken);
+  done_.broken_rows += broken.size();
+  return out;
+}
+
 // The day's hour rollups, from all of its minutes. Also of days that the compactor has still to
 // build: it may have listed their devices before we came.
 void Import::finish_day(Day& day, bool any) {
@@ -646,9 +672,7 @@ void Import::finish_day(Day& day, bool any) {
     locations[key.first].push_back({key.second, bytes});
   }
   for (const auto& [location, hours] : locations) {
-    std::vector<size_t> broken;
-    std::string bytes = roll_up_day(hours, broken);
-    done_.broken_rows += broken.size();
+    std::string bytes = rolled_up(hours);
     const auto stored = day.hours.find(location);
     if (stored != day.hours.end() && stored->second == bytes) continue;
     if (stored != day.hours.end()) pending_.hours_gone.add(day.device, day.day_ms, location);
@@ -717,48 +741,51 @@ void Import::flush() {
 }
 
 // Outages of the time before the timeout-tracker knew the device: from then on it has its own.
-void Import::write_outages(DeviceId device) {
-  const auto id = static_cast<int64_t>(device);
+void Import::begin_outages(DeviceId device) {
   const auto live = tx_.exec(
       "SELECT floor(extract(epoch FROM min(slot_at)) * 1000)::bigint FROM transitions"
       " WHERE device_id = $1 AND counter >= 0",
-      id)[0];
-  const int64_t until_ms = live[0].is_null() ? INT64_MAX : live[0].as<int64_t>();
-  int64_t first_ms = INT64_MAX;
-  int64_t last_ms = INT64_MIN;
-  int64_t step_ms = 1;
-  for (const auto& [place, source] : sources_) {
-    const StageSpan* span = nullptr;
-    for (const StageSpan& s : stage_.spans()) {
-      if (s.device == device && s.source == place) span = &s;
-    }
-    first_ms = std::min(first_ms, span->first_ms - source.tolerance_ms);
-    last_ms = std::max(last_ms, span->last_ms + source.tolerance_ms);
-    step_ms = std::max(step_ms, int64_t{source.step_ms});
+      static_cast<int64_t>(device))[0];
+  outages_until_ms_ = live[0].is_null() ? INT64_MAX : live[0].as<int64_t>();
+  outages_from_ms_ = INT64_MAX;
+  outages_to_ms_ = INT64_MIN;
+  for (const StageSpan& span : stage_.spans()) {
+    if (span.device != device) continue;
+    outages_from_ms_ = std::min(outages_from_ms_, span.first_ms);
+    outages_to_ms_ = std::max(outages_to_ms_, span.last_ms);
   }
-  int64_t end_ms = first_ms;
-  PingResults results;
-  std::vector<ResultText> texts;
-  stage_.each(device, [&](const StagedCheck& check) {
-    if (check.at_ms >= until_ms) return;
-    step_ms = std::max(step_ms, int64_t{check.interval_ms});
-    end_ms = check.at_ms;
-    results.clear();
-    texts.clear();
-    const bool right = append_packed(check.data, device, check.at_ms, 1, results, texts);
-    GEMA_ASSERT(right);
-    if (auto transition = outage_maker_->take(check.at_ms, view_of(results, 0))) {
+}
+
+void Import::see_outages() {
+  if (!outage_maker_) return;
+  std::stable_sort(seen_.begin(), seen_.end(),
+                   [](const Seen& a, const Seen& b) { return a.due_ms < b.due_ms; });
+  constexpr EchoOutcome kReplied = EchoOutcome::kReply;
+  for (const Seen& seen : seen_) {
+    if (seen.due_ms >= outages_until_ms_) break;
+    ResultView view{.verdict = seen.verdict, .reason = seen.reason};
+    if (seen.rtt_us > 0) {
+      view.outcomes = {&kReplied, 1};
+      view.rtt_us = {&seen.rtt_us, 1};
+    }
+    if (auto transition = outage_maker_->take(seen.due_ms, view)) {
       transitions_.push_back(*std::move(transition));
     }
-  });
-  end_ms = std::min(end_ms + step_ms, until_ms);
-  if (auto end = outage_maker_->finish(end_ms)) transitions_.push_back(*std::move(end));
+  }
+  seen_.clear();
+}
+
+void Import::write_outages(DeviceId device) {
+  const auto id = static_cast<int64_t>(device);
+  if (auto end = outage_maker_->finish(std::min(outages_to_ms_, outages_until_ms_))) {
+    transitions_.push_back(*std::move(end));
+  }
   // What an earlier import said of that time.
   tx_.exec(
       "DELETE FROM transitions WHERE device_id = $1 AND counter < 0"
       " AND slot_at >= to_timestamp($2::bigint / 1000.0)"
       " AND slot_at <= to_timestamp($3::bigint / 1000.0)",
-      id, first_ms, std::max(last_ms, end_ms));
+      id, outages_from_ms_, outages_to_ms_);
   if (transitions_.empty()) return;
   CopyIn copy(tx_,
               "COPY transitions (id, device_id, counter, from_status, to_status, reason, slot_at,"
