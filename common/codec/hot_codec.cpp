@@ -1,5 +1,7 @@
 #include "common/codec/hot_codec.h"
 
+#include <algorithm>
+
 #include "common/base/assert.h"
 
 namespace gema {
@@ -45,6 +47,11 @@ class Cursor {
   bool ok_ = true;
 };
 
+// What may be a producer's: printable, without spaces.
+bool is_name(std::string_view name) {
+  return std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < '\x7f'; });
+}
+
 }  // namespace
 
 void append_hot(const HotRecord& record, std::string& row) {
@@ -70,6 +77,7 @@ Result<void> read_hot(std::string_view row, const std::function<void(const HotRe
     record.produced_at_us = in.take<int64_t>();
     record.payload = in.take_bytes(in.take<uint32_t>());
     if (!in.ok()) return Error{Errc::kBadInput, "hot row: a record is cut short"};
+    if (!is_name(record.producer)) return Error{Errc::kBadInput, "hot row: no producer's name"};
     each(record);
   }
   return {};

@@ -24,7 +24,8 @@ struct HotRecord {
 // `row` empty: begins it.
 void append_hot(const HotRecord& record, std::string& row);
 
-// Calls `each` for every record, in order. Fails with kBadInput where the bytes break the format.
+// Calls `each` for every record, in order. Fails with kBadInput where the bytes break the format,
+// or a producer's name is none: bits have flipped, and what follows cannot be believed.
 Result<void> read_hot(std::string_view row, const std::function<void(const HotRecord&)>& each);
 
 }  // namespace gema

@@ -39,6 +39,16 @@ TEST(HotCodec, RefusesARowThatIsCutShortAnywhere) {
   }
 }
 
+TEST(HotCodec, RefusesWhatIsNoProducersName) {
+  std::string row = two_records();
+  row[2 + 3] = static_cast<char>(0xe2);
+  EXPECT_FALSE(read_hot(row, [](const HotRecord&) {}));
+  row[2 + 3] = '\0';
+  EXPECT_FALSE(read_hot(row, [](const HotRecord&) {}));
+  row[2 + 3] = 'x';
+  EXPECT_TRUE(read_hot(row, [](const HotRecord&) {}));
+}
+
 TEST(HotCodec, RefusesAnUnknownFormat) {
   std::string row = two_records();
   row[0] = 2;

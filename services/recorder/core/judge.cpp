@@ -69,4 +69,25 @@ Judgement judge(const PingResults& results, uint32_t partition, WallTime now, Du
   return out;
 }
 
+const char* unfit_for_chunks(const PingResults& r, WallTime now) {
+  constexpr uint64_t kIdMax = std::numeric_limits<int64_t>::max();
+  constexpr uint32_t kIntervalMax = std::numeric_limits<int32_t>::max();
+  // Our own clock may have been put back meanwhile.
+  const int64_t latest_ms = unix_ms(now + 24h);
+  for (size_t i = 0; i < r.size(); ++i) {
+    if (r.device[i] == 0 || r.device[i] > kIdMax) return "a device id is out of range";
+    if (r.interval_ms[i] > kIntervalMax) return "an interval is out of range";
+    if (r.echo_begin[i + 1] - r.echo_begin[i] > kEchoesMax) return "a check has too many echoes";
+    if (r.due_ms[i] > latest_ms) return "a slot is a day ahead";
+  }
+  for (const Stray& stray : r.strays) {
+    if (stray.device == 0 || stray.device > kIdMax) return "a late answer's device id is none";
+    if (stray.due_ms > latest_ms) return "a late answer is a day ahead";
+  }
+  for (const BurstResult& burst : r.burst) {
+    if (burst.sent > kEchoesMax) return "a burst has too many echoes";
+  }
+  return is_location(r.location) ? nullptr : "the location has no proper name";
+}
+
 }  // namespace gema::recorder

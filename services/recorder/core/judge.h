@@ -30,4 +30,8 @@ struct Judgement {
 // `partition`: of the stream the record came in; every device in it must belong there.
 Judgement judge(const PingResults& results, uint32_t partition, WallTime now, Duration retention);
 
+// The least of it, for what was judged when it was recorded and has been stored since: null, or
+// what no chunk can hold, or must (slots of a time to come, which nothing would ever compact).
+const char* unfit_for_chunks(const PingResults& results, WallTime now);
+
 }  // namespace gema::recorder

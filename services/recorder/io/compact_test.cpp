@@ -523,6 +523,54 @@ TEST_F(CompactTest, LeavesOutAShortChunkWhoseNumbersAreNoPlainArray) {
   }
 }
 
+// Whatever a hot row holds: transposing, compacting and reading go on, and nothing else suffers.
+TEST_F(CompactTest, DamagedHotRowsHoldNothingUp) {
+  const uint64_t seed = seed_of_run();
+  SCOPED_TRACE("GEMA_TEST_SEED=" + std::to_string(seed));
+  Random random(seed);
+  DeviceId other = 1'000'003;  // of another partition, never damaged
+  while (partition_of(other) == partition_of(7)) ++other;
+  record("prober-1", each_second(other, kHour, kHour + 50'000));
+  uint64_t undecodable = 0;
+  for (int round = 0; round < 150; ++round) {
+    record("prober-1", each_second(7, kHour + 1'000, kHour + 5'000));
+    const std::string where = " WHERE partition = " + std::to_string(partition_of(7)) +
+                              " AND number = (SELECT max(number)"
+                              " FROM ping_hot WHERE partition = " +
+                              std::to_string(partition_of(7)) + ")";
+    const auto length = std::stoull(sql("SELECT octet_length(batches) FROM ping_hot" + where));
+    for (uint64_t n = 0; n <= random.below(3); ++n) {
+      // The first bytes name the producer.
+      const uint64_t at = random.below(random.chance(300) ? 20 : length);
+      sql("UPDATE ping_hot SET batches = set_byte(batches, " + std::to_string(at) +
+          ", get_byte(batches, " + std::to_string(at) + ") # " +
+          std::to_string(1U << random.below(8)) + ")" + where);
+    }
+    if (random.chance(100)) {
+      sql("UPDATE ping_hot SET batches = substr(batches, 1, " +
+          std::to_string(random.below(length)) + ")" + where);
+    }
+    read(7);
+    EXPECT_EQ(read(other).rows.size(), 50U);
+    auto chunked = store_->chunk(partition_of(7), wall_from_ms(kHour + kHourMs), 24h * 365);
+    ASSERT_TRUE(chunked) << "round " << round << ": " << chunked.error().message;
+    undecodable += chunked->undecodable;
+  }
+  EXPECT_GT(undecodable, 10U);
+  chunk_all();
+  // Leaves of hours that will not come for long would stay for ever.
+  EXPECT_EQ(sql("SELECT count(*) FROM ping_hours WHERE hour_ms > " +
+                std::to_string(kHour + kDayMs + kHourMs)),
+            "0");
+  const Compacted done = compact_all(kHour + 2 * kDayMs);
+  EXPECT_GE(done.hours, 1U);
+  read(7, INT64_MIN / 2, INT64_MAX / 2);
+  EXPECT_EQ(read(other).rows.size(), 50U);
+  EXPECT_EQ(sql("SELECT count(*) FROM ping_hours WHERE written > compacted AND hour_ms > " +
+                std::to_string(kHour - 360 * kDayMs)),
+            "0");
+}
+
 TEST_F(CompactTest, LetsOnlyOneCompactorWork) {
   record("prober-1", one(7, kIn, Verdict::kAnswered));
   chunk_all();

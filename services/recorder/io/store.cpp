@@ -10,6 +10,7 @@
 #include "common/codec/ping_codec.h"
 #include "common/postgres/binary.h"
 #include "common/postgres/migrate.h"
+#include "services/recorder/core/judge.h"
 #include "services/recorder/core/limits.h"
 #include "services/recorder/core/transpose.h"
 
@@ -456,7 +457,9 @@ void quarantine_hot(Transaction& tx, uint32_t partition, const HotRecord& record
       " payload) VALUES ('ping', $1, $2, $3, $4, to_timestamp($5::bigint / 1000000.0), $6,"
       " $7::bytea)",
       std::string(record.producer), as_bigint(record.epoch), partition, as_bigint(record.seq),
-      record.produced_at_us, reason, hex(record.payload));
+      // As it stands in the row: perhaps no time at all.
+      std::clamp(record.produced_at_us, int64_t{0}, kTimeMaxMs * 1000), reason,
+      hex(record.payload));
 }
 
 // How far one transaction goes: the last number, and whether more remains.
@@ -541,8 +544,10 @@ Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration
     for (int i = 0; i < rows.rows(); ++i) {
       auto take = [&](const HotRecord& record) {
         PingResults results;
-        if (auto decoded = decode_ping(record.payload, results); !decoded) {
-          quarantine_hot(tx, partition, record, decoded.error().message);
+        auto decoded = decode_ping(record.payload, results);
+        const char* unfit = decoded ? unfit_for_chunks(results, now) : nullptr;
+        if (!decoded || unfit != nullptr) {
+          quarantine_hot(tx, partition, record, decoded ? unfit : decoded.error().message);
           ++out.undecodable;
           return;
         }
