@@ -89,6 +89,9 @@ Result<void> CompactStore::ensure_ready() {
 }
 
 Result<Compacted> CompactStore::step(WallTime now) {
+  at_.reset();
+  if (hour_) at_ = hour_->hour_ms;
+  if (day_) at_ = day_->day_ms + kDayMs - 1;
   auto done = run([&](Transaction& tx) -> Compacted {
     Compacted out;
     if (!leader_) {
@@ -142,6 +145,11 @@ Result<Compacted> CompactStore::step(WallTime now) {
     }
     return out;
   });
+  // Another try would fail the same way; what else is due need not wait for it.
+  if (!done && at_ &&
+      (done.error().code == Errc::kPermanent || done.error().code == Errc::kBadInput)) {
+    put_off_[*at_] = now + kCompactPutOff;
+  }
   // Not committed: begin that hour or day again. Done: on to the next one.
   if (!done || done->hours > 0) hour_.reset();
   if (!done || done->days > 0) day_.reset();
@@ -149,6 +157,11 @@ Result<Compacted> CompactStore::step(WallTime now) {
 }
 
 // --- hours -----------------------------------------------------------------------------------
+
+std::string CompactStore::put_off(WallTime now) {
+  std::erase_if(put_off_, [&](const auto& entry) { return entry.second <= now; });
+  return array_of(put_off_, [](const auto& entry) { return entry.first; });
+}
 
 std::optional<CompactStore::Hour> CompactStore::next_hour(Transaction& tx, WallTime now) {
   const int64_t after_ms = count_ms(options_.compact_after);
@@ -160,14 +173,16 @@ std::optional<CompactStore::Hour> CompactStore::next_hour(Transaction& tx, WallT
       " FROM ping_hours"
       " WHERE hour_ms IN (SELECT hour_ms FROM ping_hours WHERE written > compacted)"
       " AND hour_ms <= $1::bigint - $3::bigint - 3600000 AND hour_ms >= $2::bigint"
+      " AND hour_ms <> ALL ($5::bigint[])"
       " GROUP BY hour_ms"
       " HAVING max(written_ms) <= $1::bigint - $3::bigint OR"
       " min(dirty_ms) FILTER (WHERE written > compacted) <= $1::bigint - $4::bigint"
       " ORDER BY hour_ms LIMIT 1",
       now_ms, floor_to(unix_ms(now - options_.raw_retention), kDayMs), after_ms,
-      after_ms + count_ms(kCompactWaitMax));
+      after_ms + count_ms(kCompactWaitMax), put_off(now));
   if (due.empty()) return std::nullopt;
   Hour hour{.hour_ms = due[0][0].as<int64_t>(), .late = due[0][1].as<bool>()};
+  at_ = hour.hour_ms;
   // One statement, one snapshot: what is written later has a higher number than the marks.
   std::array<int64_t, kPartitions> compacted{};
   for (const auto& row : tx.exec("SELECT partition, written, compacted FROM ping_hours"
@@ -401,10 +416,12 @@ std::optional<CompactStore::Day> CompactStore::next_day(Transaction& tx, WallTim
       "SELECT l.from_ms FROM history_leaves('ping_rollup_minutes') l"
       " WHERE l.from_ms <= $1::bigint AND l.from_ms NOT IN (SELECT day_ms FROM ping_days)"
       " AND NOT EXISTS (SELECT FROM ping_hours h WHERE h.hour_ms >= l.from_ms"
-      "  AND h.hour_ms < l.to_ms AND h.written > h.compacted) ORDER BY 1 LIMIT 1",
-      closed_ms);
+      "  AND h.hour_ms < l.to_ms AND h.written > h.compacted)"
+      " AND l.to_ms - 1 <> ALL ($2::bigint[]) ORDER BY 1 LIMIT 1",
+      closed_ms, put_off(now));
   if (due.empty()) return std::nullopt;
   Day day{.day_ms = due[0][0].as<int64_t>()};
+  at_ = day.day_ms + kDayMs - 1;
   Params params;
   params.int64(day.day_ms).int64(day.day_ms + kDayMs);
   const BinaryResult devices(tx,

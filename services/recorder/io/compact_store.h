@@ -96,6 +96,7 @@ class CompactStore {
   };
 
   Result<void> ensure_ready();
+  std::string put_off(WallTime now);
   std::optional<Hour> next_hour(postgres::Transaction& tx, WallTime now);
   std::optional<Day> next_day(postgres::Transaction& tx, WallTime now);
   void compact(postgres::Transaction& tx, const Hour& hour, size_t end, Compacted& out);
@@ -115,6 +116,8 @@ class CompactStore {
   bool leader_ = false;
   std::map<int32_t, std::string> names_;
   HourMerger merger_{names_};
+  std::map<int64_t, WallTime> put_off_;  // hours, and days by their end less 1 ms; until when
+  std::optional<int64_t> at_;            // which of these is being worked at
   std::optional<Hour> hour_;
   std::optional<Day> day_;
 };

@@ -571,6 +571,32 @@ TEST_F(CompactTest, DamagedHotRowsHoldNothingUp) {
             "0");
 }
 
+// A damaged page, say: PostgreSQL gives an error for whatever reads it.
+TEST_F(CompactTest, PutsOffAnHourThatPostgresRefusesAndGoesOnWithOthers) {
+  for (int hour = 0; hour < 3; ++hour) {
+    record("prober-1", each_second(7, kHour + hour * kHourMs, kHour + hour * kHourMs + 30'000));
+  }
+  chunk_all();
+  sql("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.start_ms < " +
+      std::to_string(kHour + kHourMs) +
+      " THEN RAISE data_corrupted; END IF; RETURN NEW; END $$;"
+      "CREATE TRIGGER refuse BEFORE INSERT ON ping_packed FOR EACH ROW EXECUTE FUNCTION refuse()");
+  const int64_t now = kHour + 5 * kHourMs;
+  auto refused = compactor_->step(wall_from_ms(now));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::kPermanent) << refused.error().message;
+  EXPECT_EQ(compact_all(now).hours, 2U);
+  EXPECT_EQ(compactor_->status(wall_from_ms(now))->pending_hours, 1U);
+  EXPECT_EQ(read(7).rows.size(), 90U);
+  // Its short chunks stay; those of the others go.
+  EXPECT_EQ(housekeep(now + kHourMs).chunk_leaves_dropped, 2U);
+  EXPECT_FALSE(compactor_->step(wall_from_ms(now + kHourMs)));
+  sql("DROP TRIGGER refuse ON ping_packed");
+  EXPECT_EQ(compact_all(now + kHourMs + 1'800'000).hours, 0U);
+  EXPECT_EQ(compact_all(now + 2 * kHourMs).hours, 1U);
+  EXPECT_EQ(read(7).rows.size(), 90U);
+}
+
 TEST_F(CompactTest, LetsOnlyOneCompactorWork) {
   record("prober-1", one(7, kIn, Verdict::kAnswered));
   chunk_all();
