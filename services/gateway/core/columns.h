@@ -16,7 +16,16 @@ class NumberArray {
 
   void number(int64_t value) {
     make_room();
-    at_ = static_cast<size_t>(std::to_chars(buffer_ + at_, buffer_ + kSize, value).ptr - buffer_);
+    if (value >= 0 && value < 10) {
+      buffer_[at_++] = static_cast<char>('0' + value);
+      buffer_[at_++] = ',';
+      return;
+    }
+    if (value >= kTail) {
+      large(value);
+    } else {
+      at_ = static_cast<size_t>(std::to_chars(buffer_ + at_, buffer_ + kSize, value).ptr - buffer_);
+    }
     buffer_[at_++] = ',';
   }
   void null() {
@@ -32,6 +41,24 @@ class NumberArray {
   static constexpr size_t kSize = 4096;
   static constexpr size_t kLongest = 32;  // of one value with its comma
 
+  static constexpr int64_t kTail = 100'000'000;  // a large number's last digits
+
+  // Instants: their first digits are those of the number before.
+  void large(int64_t value) {
+    const int64_t head = value / kTail;
+    if (head != head_) {
+      head_ = head;
+      head_length_ = static_cast<size_t>(
+          std::to_chars(head_text_, head_text_ + sizeof head_text_, head).ptr - head_text_);
+    }
+    for (size_t i = 0; i < head_length_; ++i) buffer_[at_++] = head_text_[i];
+    auto tail = static_cast<uint32_t>(value % kTail);
+    for (int i = 7; i >= 0; --i, tail /= 10) {
+      buffer_[at_ + static_cast<size_t>(i)] = static_cast<char>('0' + tail % 10);
+    }
+    at_ += 8;
+  }
+
   void make_room() {
     if (at_ + kLongest > kSize) flush();
   }
@@ -42,6 +69,9 @@ class NumberArray {
 
   std::string& out_;
   size_t at_ = 0;
+  int64_t head_ = 0;
+  size_t head_length_ = 0;
+  char head_text_[24];
   char buffer_[kSize];
 };
 

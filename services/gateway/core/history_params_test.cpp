@@ -229,6 +229,18 @@ TEST(Columns, AreJsonArrays) {
             "[0,null,-9223372036854775808,9223372036854775807]");
 }
 
+TEST(Columns, LargeNumbersKeepTheirZerosWhateverCameBefore) {
+  EXPECT_EQ(written([](NumberArray& a) {
+              for (const int64_t v : {9L, 10L, 99'999'999L, 100'000'000L, 100'000'001L, 99'999'999L,
+                                      1'795'191'730'000L, 1'795'191'735'000L, 1'795'200'000'000L,
+                                      1'795'199'999'999L, -100'000'000L, -1'795'191'730'000L}) {
+                a.number(v);
+              }
+            }),
+            "[9,10,99999999,100000000,100000001,99999999,1795191730000,1795191735000,"
+            "1795200000000,1795199999999,-100000000,-1795191730000]");
+}
+
 TEST(Columns, FixedNumbersLeaveTrailingZerosOut) {
   EXPECT_EQ(written([](NumberArray& a) {
               for (const double v : {0.0, 1.0, 1.5, -0.25, 99.995, 0.005, 100.0, 12.3456, 0.014}) {
