@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/codec/echo_notes.h"
+#include "common/domain/packing.h"
 #include "gema/v1/ping.pb.h"
 
 namespace gema {
@@ -239,6 +240,48 @@ v1::PingBatch& scratch() {
 }
 
 }  // namespace
+
+bool may_hold(std::string_view bytes, DeviceId device) {
+  // Only what finds its way through the message: fields, and the column of devices.
+  constexpr uint64_t kDeviceDelta = 3;
+  constexpr uint64_t kStray = 17;
+  enum Wire : uint64_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
+  packing::Input in(bytes);
+  DeviceId at = 0;
+  while (!in.at_end()) {
+    const uint64_t tag = in.varint();
+    uint64_t length = 0;
+    switch (tag & 7) {
+      case kVarint: {
+        const int64_t value = in.signed_varint();
+        if (tag >> 3 == kDeviceDelta) at += static_cast<uint64_t>(value);
+        if (tag >> 3 == kDeviceDelta && at == device) return true;
+        break;
+      }
+      case kFixed64:
+        length = 8;
+        break;
+      case kFixed32:
+        length = 4;
+        break;
+      case kBytes:
+        length = in.varint();
+        break;
+      default:
+        return true;
+    }
+    if (in.failed() || length > in.rest().size() || tag >> 3 == kStray) return true;
+    if (length == 0) continue;
+    const std::string_view field = in.rest().substr(0, length);
+    in = packing::Input(in.rest().substr(length));
+    if (tag >> 3 != kDeviceDelta) continue;
+    for (packing::Input deltas(field); !deltas.at_end();) {
+      at += static_cast<uint64_t>(deltas.signed_varint());
+      if (at == device || deltas.failed()) return true;
+    }
+  }
+  return false;
+}
 
 void encode_ping(const PingResults& results, std::string& out) {
   const size_t n = results.size();

@@ -18,4 +18,8 @@ void encode_ping(const PingResults& results, std::string& out);
 // then empty. It never reads beyond `bytes` and never allocates more than a small multiple of them.
 Result<void> decode_ping(std::string_view bytes, PingResults& results);
 
+// False: the batch holds nothing of the device (nor answers that came late). True: it does, or may;
+// decode it. Costs a fraction of that.
+bool may_hold(std::string_view bytes, DeviceId device);
+
 }  // namespace gema

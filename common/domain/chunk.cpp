@@ -160,6 +160,62 @@ bool append_slot(std::span<const int32_t> codes, PingResults& out, Verdict& verd
   return true;
 }
 
+// One echo a check, nothing beyond the samples: nearly all chunks. The caller has checked its
+// spans. Returns: false when some code needs more thought; nothing is then appended.
+bool append_plain(const ChunkView& chunk, PingResults& out) {
+  const bool plain = std::all_of(chunk.samples.begin(), chunk.samples.end(), [](int32_t code) {
+    return code >= 0 || code == kNoResult ||
+           (code <= kNotMeasuredBase && kNotMeasuredBase - code <= kReasonMax) ||
+           (code >= -kEchoOutcomeMax && code != kNoEcho &&
+            is_echo_outcome(static_cast<uint32_t>(-code)));
+  });
+  if (!plain) return false;
+  const size_t before = out.size();
+  const size_t most = before + chunk.samples.size();
+  const size_t echoes_before = out.echo_outcome.size();
+  out.device.resize(most, chunk.device);
+  out.interval_ms.resize(most, chunk.step_ms);
+  out.due_ms.resize(most);
+  out.verdict.resize(most);
+  out.reason.resize(most);
+  out.echo_begin.resize(most + 1);
+  out.echo_outcome.resize(echoes_before + chunk.samples.size());
+  out.echo_rtt_us.resize(echoes_before + chunk.samples.size());
+  size_t at = before;
+  size_t echo = echoes_before;
+  int64_t due_ms = chunk.start_ms - chunk.step_ms;
+  for (const int32_t code : chunk.samples) {
+    due_ms += chunk.step_ms;
+    if (code == kNoResult) continue;
+    out.due_ms[at] = due_ms;
+    if (code >= 0) {
+      out.verdict[at] = Verdict::kAnswered;
+      out.reason[at] = Reason::kNone;
+      out.echo_outcome[echo] = EchoOutcome::kReply;
+      out.echo_rtt_us[echo++] = static_cast<uint32_t>(code);
+    } else if (code <= kNotMeasuredBase) {
+      out.verdict[at] = Verdict::kNotMeasured;
+      out.reason[at] = static_cast<Reason>(kNotMeasuredBase - code);
+    } else {
+      out.echo_outcome[echo] = static_cast<EchoOutcome>(-code);
+      const Derived derived = derive({&out.echo_outcome[echo], 1});
+      out.verdict[at] = derived.verdict;
+      out.reason[at] = derived.reason;
+      out.echo_rtt_us[echo++] = 0;
+    }
+    out.echo_begin[++at] = static_cast<uint32_t>(echo);
+  }
+  out.device.resize(at);
+  out.interval_ms.resize(at);
+  out.due_ms.resize(at);
+  out.verdict.resize(at);
+  out.reason.resize(at);
+  out.echo_begin.resize(at + 1);
+  out.echo_outcome.resize(echo);
+  out.echo_rtt_us.resize(echo);
+  return true;
+}
+
 // Reads the entry of `extra` at `at`. Returns: the next entry's place, 0 when it is none.
 size_t read_extra(std::span<const int32_t> extra, size_t at, uint32_t result_index,
                   PingResults& out, Verdict& verdict, Reason& reason) {
@@ -259,6 +315,10 @@ bool append_chunk(const ChunkView& chunk, PingResults& out, std::vector<ResultTe
   if (chunk.step_ms > static_cast<uint32_t>(INT32_MAX) ||
       (slots > 0 && static_cast<int64_t>(slots - 1) > (kChunkSpanMs - 1 - into) / chunk.step_ms)) {
     return false;
+  }
+  if (chunk.echoes == 1 && chunk.extra.empty() && chunk.details.empty() &&
+      append_plain(chunk, out)) {
+    return true;
   }
   size_t next_extra = 0;
   DetailsReader details(chunk.details);

@@ -50,6 +50,28 @@ class Indices {
   Pair pair_;
 };
 
+// Takes one result that counts and of which nothing but a single echo is known. Returns: false when
+// there is more.
+bool append_plain(const Merged::Entry& entry, Indices& names, Results& out) {
+  const Source& source = *entry.source;
+  const PingResults& r = source.results;
+  const uint32_t echo = r.echo_begin[entry.index];
+  if (r.echo_begin[entry.index + 1] != echo + 1) return false;
+  const Indices::Pair by = names.of(source);
+  const uint32_t rtt_us = r.echo_rtt_us[echo];
+  out.rows.push_back({.due_ms = entry.due_ms,
+                      .interval_ms = r.interval_ms[entry.index],
+                      .verdict = r.verdict[entry.index],
+                      .reason = r.reason[entry.index],
+                      .location = by.location,
+                      .producer = by.producer,
+                      .echo_begin = static_cast<uint32_t>(out.echoes.size()),
+                      .echo_count = 1,
+                      .rtt_us = rtt_us});
+  out.echoes.push_back({r.echo_outcome[echo], rtt_us});
+  return true;
+}
+
 // Takes one result that counts. The burst's answers follow the own echoes.
 void append_row(const Merged& merged, const Merged::Entry& entry, Indices& names, Results& out) {
   const Source& source = *entry.source;
@@ -180,6 +202,10 @@ Result<Results> Reader::results(DeviceId device, int64_t from_ms, int64_t to_ms,
       out.rows.reserve(kept);
       out.echoes.reserve(kept);
       for (size_t i = entries.size() - kept; i < entries.size(); ++i) {
+        if (entries[i].source->plain() && !merged.has_strays() &&
+            append_plain(entries[i], names, out)) {
+          continue;
+        }
         append_row(merged, entries[i], names, out);
       }
     });

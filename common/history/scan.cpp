@@ -285,6 +285,7 @@ void Scan::read_hot_rows(int16_t partition) {
 }
 
 void Scan::take_hot(std::string_view producer, uint64_t epoch, std::string_view payload) {
+  if (hot_devices_.ids().size() == 1 && !may_hold(payload, hot_devices_.ids().front())) return;
   // What cannot be decoded here was quarantined or will be, when its row becomes chunks.
   if (!decode_ping(payload, scratch_)) return;
   sort_bursts(scratch_);

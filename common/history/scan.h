@@ -61,6 +61,12 @@ struct Source {
   uint32_t clock_steps = 0;
   PingResults results;
   std::vector<ResultText> texts;  // by rising index
+
+  // Nothing is known of any of its results beyond their echoes.
+  bool plain() const {
+    return texts.empty() && results.burst.empty() && results.notes.empty() &&
+           results.proofs.empty();
+  }
 };
 
 struct DeviceResults {
@@ -96,6 +102,7 @@ class Merged {
   void set(const DeviceResults* stored, const DeviceResults* hot, int64_t from_ms, int64_t to_ms);
   // By rising due_ms, then location name.
   const std::vector<Entry>& entries() const { return entries_; }
+  bool has_strays() const { return !late_.empty(); }
   // The late answers to one of them.
   std::vector<Stray> strays_of(const Entry& entry) const;
 
