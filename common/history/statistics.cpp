@@ -2,6 +2,7 @@
 
 #include <array>
 #include <map>
+#include <unordered_set>
 
 #include "common/history/pieces.h"
 
@@ -38,15 +39,18 @@ Result<WindowStatistics> read_statistics(postgres::Connection& connection,
       if (!location) return out;
     }
     std::map<DeviceId, Rollup> found;
+    std::unordered_set<DeviceId> measured;
     Pieces(scan, out.broken)
         .read(devices, Cuts({out.from_ms, out.to_ms}), location,
               [&](const Piece& piece, const Rollup& rollup) {
+                if (rollup.verdicts[0] + rollup.verdicts[1] > 0) measured.insert(piece.device);
                 if (query.per_device) {
                   found[piece.device].merge(rollup);
                 } else {
                   out.total.merge(rollup);
                 }
               });
+    out.measured = measured.size();
     out.devices.reserve(found.size());
     for (auto& [device, rollup] : found) {
       out.total.merge(rollup);

@@ -41,6 +41,7 @@ struct WindowStatistics {
   int64_t from_ms = 0;
   int64_t to_ms = 0;
   std::vector<DeviceStatistics> devices;  // by rising id; those with any result in the window
+  uint64_t measured = 0;                  // devices with any check that was answered or failed
   Rollup total;                           // of all of them
   std::vector<BrokenRow> broken;
 };

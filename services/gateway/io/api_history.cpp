@@ -304,14 +304,12 @@ Result<HistoryStatistics> Api::window_statistics(std::optional<DeviceId> device,
   query.to_ms = statistics_end_ms();
   query.from_ms = query.to_ms - hours * kHourMs;
   query.whole_hours = !device && hours >= 24;
+  query.per_device = false;
   if (device) query.devices = {*device};
   const auto read = deps_.history.statistics(query);
   if (!read) return read.error();
   HistoryStatistics out;
-  for (const auto& row : (*read)->devices) {
-    const auto& verdicts = row.rollup.verdicts;
-    out.devices += verdicts[0] + verdicts[1] > 0 ? 1 : 0;
-  }
+  out.devices = (*read)->measured;
   const Rollup& total = (*read)->total;
   out.answered = total.verdicts[static_cast<size_t>(Verdict::kAnswered)];
   out.failed = total.verdicts[static_cast<size_t>(Verdict::kFailed)];

@@ -265,7 +265,9 @@ TEST_F(HistoryApiTest, StatisticsAreATotalAndColumnsPerDevice) {
                                 .to_ms = 2,
                                 .devices = {{1, rollup_of(3, 1, 1000)}, {2, rollup_of(1, 0, 3000)}},
                                 .total = rollup_of(4, 1, 1500)};
+  statistics->measured = 2;
   json body = get("/api/v1/statistics?percentiles=50").parsed();
+  EXPECT_EQ(body.at("devices_measured"), 2);
   EXPECT_EQ(body.at("total").at("answered"), 4);
   EXPECT_EQ(body.at("total").at("reasons"), (json{{"timeout", 1}}));
   EXPECT_EQ(body.at("total").at("loss_percent"), 20.0);
@@ -289,6 +291,7 @@ TEST_F(HistoryApiTest, WhoAsksWithinSecondsAsksForTheSameWindow) {
   EXPECT_EQ(asked_statistics.to_ms, first.to_ms);
   EXPECT_EQ(asked_statistics.from_ms, first.from_ms);
   EXPECT_GT(first.to_ms, now_ms());
+  EXPECT_FALSE(asked_statistics.per_device);
 }
 
 // --- outages, availability ---------------------------------------------------------------------

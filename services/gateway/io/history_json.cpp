@@ -476,6 +476,7 @@ std::string statistics_json(const history::WindowStatistics& statistics,
       .number("from", statistics.from_ms)
       .number("to", statistics.to_ms)
       .number("broken_rows", statistics.broken.size())
+      .number("devices_measured", statistics.measured)
       .key("total");
   write_rollup(json, statistics.total, percentiles);
   if (per_device) {

@@ -54,3 +54,5 @@ BENCHMARK(rows)->Arg(1'000)->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace gema::gateway
+
+BENCHMARK_MAIN();

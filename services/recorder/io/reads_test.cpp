@@ -237,6 +237,7 @@ class ReadsTest : public ::testing::Test {
     std::map<DeviceId, Rollup> found;
     for (const auto& one : read->devices) found[one.device] = one.rollup;
     Rollup total;
+    uint64_t measured = 0;
     for (const Checked& device : devices) {
       const Rollup expected =
           merged(model(device.id, history::Cuts({from_ms, to_ms})), 0, location);
@@ -244,8 +245,10 @@ class ReadsTest : public ::testing::Test {
       if (expected.checks() == 0) continue;
       ASSERT_EQ(found[device.id], expected) << device.id;
       total.merge(expected);
+      measured += expected.verdicts[0] + expected.verdicts[1] > 0 ? 1 : 0;
     }
     ASSERT_EQ(read->total, total);
+    ASSERT_EQ(read->measured, measured);
     // One device alone.
     query.devices = {devices.front().id};
     read = history::read_statistics(*connection_, query);
