@@ -49,10 +49,14 @@ Plan new_plan() {
   return plan;
 }
 
-void fill(Database& database, const Samples& samples, const Plan& plan) {
-  database.restart_for_filling();
+void migrate(Database& database) {
   auto connection = must(postgres::Connection::open(database.options()));
   must(postgres::migrate(*connection));
+}
+
+void fill(Database& database, const Samples& samples, const Plan& plan) {
+  database.restart_for_filling();
+  migrate(database);
   const auto begin = std::chrono::steady_clock::now();
   uint64_t rows = 0;
   std::thread filler([&] { rows = fill_rows(database.options(), samples, plan); });
@@ -61,6 +65,7 @@ void fill(Database& database, const Samples& samples, const Plan& plan) {
   filler.join();
   note("vacuum, as autovacuum will have done");
   vacuum(database);
+  auto connection = must(postgres::Connection::open(database.options()));
   must(connection->transact([&](postgres::Transaction& tx) {
     tx.exec(
         "CREATE TABLE bench_plan AS SELECT $1::integer AS devices, $2::integer AS long_devices,"
@@ -79,6 +84,7 @@ int run(int argc, char** argv) {
   const Samples samples(plan.devices);
   if (!have) fill(database, samples, plan);
   database.restart_as_deployed(argv[1]);
+  if (have) migrate(database);  // it may be from before the newest migration
   Measurement measurement({.source = argv[1], .gateway = argv[2]}, database, samples, plan);
   return measurement.run() ? 0 : 1;
 }
