@@ -383,8 +383,23 @@ class RestoreTest : public HistoryFaultsTest {
   void copy(const std::filesystem::path& from, const std::filesystem::path& to) {
     run_or_throw({.command = {"cp", "-a", from, to}, .log = site_->broker().dir() / "cp.log"});
   }
-  // PostgreSQL as it is now, put aside; it goes on afterwards.
-  void back_up() {
+  // PostgreSQL as it is now: a copy of the stopped server's directory, or while it runs.
+  void back_up(bool running) {
+    if (running) {
+      // By its owner, into a directory of his.
+      std::filesystem::create_directory(backup());
+      std::filesystem::permissions(backup(), std::filesystem::perms::owner_all);
+      const auto uid = unprivileged_uid();
+      if (uid) {
+        ASSERT_EQ(chown(backup().c_str(), *uid, *uid), 0);
+      }
+      run_or_throw({.command = {PostgresServer::program("pg_basebackup"), "-h",
+                                site_->postgres().socket_dir(), "-U", "gema", "-D", backup(), "-X",
+                                "stream", "-c", "fast"},
+                    .log = site_->broker().dir() / "backup.log",
+                    .run_as = uid});
+      return;
+    }
     site_->postgres().stop();
     copy(site_->postgres().data_dir(), backup());
     site_->postgres().start();
@@ -395,7 +410,9 @@ class RestoreTest : public HistoryFaultsTest {
     copy(backup(), site_->postgres().data_dir());
     site_->postgres().start();
   }
-  std::filesystem::path backup() { return site_->broker().dir() / "backup"; }
+  std::filesystem::path backup() {
+    return std::filesystem::path(site_->postgres().socket_dir()) / "backup";
+  }
 };
 
 TEST_F(RestoreTest, FillsFromTheSpoolsWhatARestoredDatabaseLacks) {
@@ -407,7 +424,7 @@ TEST_F(RestoreTest, FillsFromTheSpoolsWhatARestoredDatabaseLacks) {
     teller.tell(30);
     ASSERT_TRUE(wait_acknowledged() && teller.wait_acknowledged());
     ASSERT_TRUE(site_->wait_settled(kPatience));
-    back_up();
+    back_up(recorder_dies);
     // What comes then: of the same hour, of the next, transitions; packed, and short chunks gone.
     feed(4'000);
     teller.tell(25);
@@ -420,7 +437,6 @@ TEST_F(RestoreTest, FillsFromTheSpoolsWhatARestoredDatabaseLacks) {
     EXPECT_EQ(site_->sql("SELECT count(*) FROM transitions"), "30");
     if (recorder_dies) site_->start_recorder();
     // No new record is needed: tips and the idle look at the head rows tell.
-    const std::string all = std::to_string(plan_.samples());
     EXPECT_TRUE(wait_until(
         [&] {
           teller.turn();

@@ -14,10 +14,8 @@
 #include "tests/support/wait_until.h"
 
 namespace gema::testing {
-namespace {
-
 // Debian keeps the server's programs out of PATH, one directory per major.
-std::string program(const std::string& name) {
+std::string PostgresServer::program(const std::string& name) {
   int newest = 0;
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator("/usr/lib/postgresql", ignored)) {
@@ -27,8 +25,6 @@ std::string program(const std::string& name) {
   if (newest == 0) return name;
   return "/usr/lib/postgresql/" + std::to_string(newest) + "/bin/" + name;
 }
-
-}  // namespace
 
 PostgresServer::PostgresServer() : PostgresServer(Options()) {}
 

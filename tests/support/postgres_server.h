@@ -47,6 +47,8 @@ class PostgresServer {
   bool accepts() const;
 
   std::filesystem::path data_dir() const;
+  // Where a program of this server's version is: "pg_basebackup".
+  static std::string program(const std::string& name);
   // Everything it logged so far, for a failing test's message.
   std::string log() const;
 
