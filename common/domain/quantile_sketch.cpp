@@ -1,6 +1,8 @@
 #include "common/domain/quantile_sketch.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -11,12 +13,40 @@ namespace gema {
 namespace {
 
 constexpr uint32_t kRttMax = std::numeric_limits<int32_t>::max();
+constexpr size_t kBinsMax = 1024;
 
 // The lower bounds of all bins, and behind them that of none.
 const std::vector<uint32_t>& bounds() {
   static const std::vector<uint32_t> all = [] {
     std::vector<uint32_t> list{0};
     while (list.back() <= kRttMax) list.push_back(list.back() + std::max(1U, list.back() / 50));
+    return list;
+  }();
+  return all;
+}
+
+// Times whose highest six bits agree share a cell: at most 3 % wide, so that few bins begin in it.
+constexpr uint32_t kCellBits = 6;
+constexpr uint32_t kCells = 32U << (kCellBits - 1);
+
+uint32_t cell_of(uint32_t rtt_us) {
+  const auto width = static_cast<uint32_t>(std::bit_width(rtt_us));
+  if (width <= kCellBits) return rtt_us;
+  return ((width - kCellBits) << (kCellBits - 1)) + (rtt_us >> (width - kCellBits));
+}
+
+// The bin of the first time of each cell.
+const std::array<uint16_t, kCells>& cells() {
+  static const std::array<uint16_t, kCells> all = [] {
+    std::array<uint16_t, kCells> list{};
+    for (uint32_t cell = 0; cell < kCells; ++cell) {
+      const uint32_t shift = cell < 1U << kCellBits ? 0 : (cell >> (kCellBits - 1)) - 1;
+      const uint64_t top =
+          cell < 1U << kCellBits ? cell : (1U << (kCellBits - 1)) + cell % (1U << (kCellBits - 1));
+      const auto first = static_cast<uint32_t>(std::min<uint64_t>(top << shift, kRttMax));
+      const auto after = std::upper_bound(bounds().begin(), bounds().end() - 1, first);
+      list[cell] = static_cast<uint16_t>(after - bounds().begin() - 1);
+    }
     return list;
   }();
   return all;
@@ -74,9 +104,10 @@ void pack_samples(const std::vector<QuantileSketch::Bin>& bins, std::string& out
 }  // namespace
 
 uint16_t quantile_bin(uint32_t rtt_us) {
-  const auto after =
-      std::upper_bound(bounds().begin(), bounds().end() - 1, std::min(rtt_us, kRttMax));
-  return static_cast<uint16_t>(after - bounds().begin() - 1);
+  const uint32_t rtt = std::min(rtt_us, kRttMax);
+  uint16_t index = cells()[cell_of(rtt)];
+  while (bounds()[index + 1U] <= rtt && index + 1 < quantile_bins()) ++index;
+  return index;
 }
 
 uint32_t quantile_bin_begin(uint16_t index) {
@@ -99,19 +130,27 @@ void QuantileSketch::add(uint32_t rtt_us, uint64_t count) {
   }
 }
 
-void QuantileSketch::add_all(std::vector<uint32_t>& rtts_us) {
-  std::sort(rtts_us.begin(), rtts_us.end());
-  QuantileSketch more;
-  uint32_t end = 0;  // of the last bin
+void QuantileSketch::add_all(std::span<const uint32_t> rtts_us) {
+  if (rtts_us.empty()) return;
+  GEMA_ASSERT(quantile_bins() <= kBinsMax);
+  std::array<uint32_t, kBinsMax> counts{};
+  uint16_t least = kBinsMax - 1;
+  uint16_t greatest = 0;
   for (const uint32_t rtt_us : rtts_us) {
-    if (more.bins_.empty() || (rtt_us >= end && more.bins_.back().index + 1 < quantile_bins())) {
-      const uint16_t index = quantile_bin(rtt_us);
-      more.bins_.push_back({index, 0});
-      end = bounds()[index + 1U];
-    }
-    ++more.bins_.back().count;
+    const uint16_t index = quantile_bin(rtt_us);
+    ++counts[index];
+    least = std::min(least, index);
+    greatest = std::max(greatest, index);
   }
-  merge(more);
+  QuantileSketch more;
+  for (uint16_t index = least; index <= greatest; ++index) {
+    if (counts[index] > 0) more.bins_.push_back({index, counts[index]});
+  }
+  if (bins_.empty()) {
+    bins_ = std::move(more.bins_);
+  } else {
+    merge(more);
+  }
 }
 
 void QuantileSketch::merge(const QuantileSketch& other) {

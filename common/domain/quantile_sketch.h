@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,8 +31,8 @@ class QuantileSketch {
 
   // Times of 2^31 us (36 minutes: no echo lives so long) and more share the last bin.
   void add(uint32_t rtt_us, uint64_t count = 1);
-  // Many at once, in any order; sorts `rtts_us`.
-  void add_all(std::vector<uint32_t>& rtts_us);
+  // Many at once, in any order: a few nanoseconds each.
+  void add_all(std::span<const uint32_t> rtts_us);
   void merge(const QuantileSketch& other);
   void clear() { bins_.clear(); }
 

@@ -125,6 +125,15 @@ void DeviceResults::clear() {
 }
 
 ResultView view_of(const Source& source, size_t i) {
+  if (source.plain()) {
+    const PingResults& r = source.results;
+    const size_t begin = r.echo_begin[i];
+    const size_t count = r.echo_begin[i + 1] - begin;
+    return {.verdict = r.verdict[i],
+            .reason = r.reason[i],
+            .outcomes = {r.echo_outcome.data() + begin, count},
+            .rtt_us = {r.echo_rtt_us.data() + begin, count}};
+  }
   ResultView view = gema::view_of(source.results, i);
   if (source.texts.empty()) return view;
   const auto text =
