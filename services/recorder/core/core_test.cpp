@@ -98,6 +98,25 @@ TEST(Judge, DiscardsWhatIsWhollyPastRetention) {
   EXPECT_EQ(judged(one(7, 1000, kNowMs - 86'400'000 - 1)).fate, Fate::kDiscard);
 }
 
+TEST(Judge, SaysAgainOfStoredResultsWhatNoChunkCanHold) {
+  const PingResults right = one(7, 1000, kNowMs);
+  EXPECT_EQ(unfit_for_chunks(right, kNow), nullptr);
+  auto damaged = [&](auto&& damage) {
+    PingResults r = right;
+    damage(r);
+    return unfit_for_chunks(r, kNow) != nullptr;
+  };
+  EXPECT_TRUE(damaged([](PingResults& r) { r.device[0] = 0; }));
+  EXPECT_TRUE(damaged([](PingResults& r) { r.device[0] = uint64_t{1} << 63; }));
+  EXPECT_TRUE(damaged([](PingResults& r) { r.interval_ms[0] = uint32_t{1} << 31; }));
+  EXPECT_TRUE(damaged([](PingResults& r) { r.due_ms[0] += int64_t{1} << 40; }));
+  EXPECT_TRUE(damaged([](PingResults& r) { r.location = std::string("de\0fault", 8); }));
+  EXPECT_TRUE(damaged([](PingResults& r) { r.burst = {{0, 5'000, {}}}; }));
+  EXPECT_TRUE(
+      damaged([](PingResults& r) { r.strays = {{.device = 7, .due_ms = int64_t{1} << 42}}; }));
+  EXPECT_TRUE(damaged([](PingResults& r) { r.strays = {{.device = 0, .due_ms = kNowMs}}; }));
+}
+
 // --- transpose -------------------------------------------------------------------------------
 
 PingResults decoded(const Chunks& chunks, const ChunkHead& h) {

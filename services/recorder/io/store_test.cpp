@@ -309,6 +309,22 @@ TEST_F(StoreTest, ShowsSqlUsersEveryReasonByItsName) {
   }
 }
 
+TEST_F(StoreTest, QuarantinesTheFutureWhenTheTableForItIsFull) {
+  auto sorter = make_ping_sorter(100'000h);
+  sorter->set_aside_is(kSetAsideMax - 1);
+  Batch b = empty_batch();
+  for (int i = 0; i < 2; ++i) {
+    stream::Delivery d{
+        .key = {"prober-1", 1, partition_of(7), take_seq(b, "prober-1", 1, partition_of(7))}};
+    encode_ping(batch_of({7}, kStartMs + 60'000), d.payload);
+    sorter->take(std::move(d), Now{.wall = wall_from_ms(kStartMs)}, b);
+  }
+  EXPECT_EQ(b.set_aside.size(), 1U);
+  ASSERT_EQ(b.quarantined.size(), 1U);
+  EXPECT_NE(b.quarantined[0].reason.find("table is full"), std::string::npos);
+  EXPECT_EQ(sorter->counts().quarantined, 1U);
+}
+
 TEST_F(StoreTest, KeepsAddressChangesWithTheirPosition) {
   const auto address = [](const char* bytes) { return *ip_from_bytes(std::string_view(bytes, 4)); };
   auto sorter = make_ping_sorter(100'000h);
