@@ -97,7 +97,10 @@ struct ApiTest : ::testing::Test {
                          .style = {"text/css; charset=utf-8", page::style_css()},
                          .view = [this] { return view.copy(now); },
                          .catalogue = [this] { return view.catalogue(); },
-                         .clock = [this] { return now; },
+                         .clock =
+                             [this] {
+                               return Now{now.mono + std::chrono::seconds(later_s), now.wall};
+                             },
                          .local_offset = [] { return UtcOffset([](int64_t) { return 7 * 3600; }); },
                          .timezone = "Asia/Jakarta",
                          .device_history =
@@ -254,6 +257,7 @@ struct ApiTest : ::testing::Test {
   std::filesystem::path dir;
   std::string socket;
   Now now;
+  std::atomic<int64_t> later_s{0};  // added while a request is under way
   SharedView view;
   EventHub events;
   std::unique_ptr<Api> api;

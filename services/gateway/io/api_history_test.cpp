@@ -525,6 +525,20 @@ TEST_F(ExportApiTest, EndsWhenTheClientLeaves) {
   EXPECT_TRUE(changed.wait_for(lock, std::chrono::seconds(30), [this] { return ends == 1; }));
 }
 
+TEST_F(ExportApiTest, WaitsForASlowClientButNotForEver) {
+  pieces({"..."});
+  start();
+  Connection client(socket);
+  client.send("GET /api/v1/export HTTP/1.1\r\nAuthorization: Bearer " + std::string(kToken) +
+              "\r\n\r\n");
+  client.read("xxx");
+  std::unique_lock lock(ends_mutex);
+  // Its socket stays full for longer than a write may take.
+  EXPECT_FALSE(changed.wait_for(lock, std::chrono::seconds(3), [this] { return ends > 0; }));
+  later_s = 61;
+  EXPECT_TRUE(changed.wait_for(lock, std::chrono::seconds(30), [this] { return ends == 1; }));
+}
+
 // --- the newest results of a window
 // ----------------------------------------------------------------
 

@@ -85,7 +85,11 @@ Result<T> HistoryService::run(std::function<Result<T>(postgres::Connection&)> qu
 Result<DeviceHistory> HistoryService::device(DeviceId device, int64_t from_ms, int64_t to_ms,
                                              size_t limit) {
   return run<DeviceHistory>([=](postgres::Connection& connection) -> Result<DeviceHistory> {
-    auto results = history::Reader(connection).results(device, from_ms, to_ms, limit);
+    history::Reader reader(connection);
+    const ResultsQuery query{.device = device, .from_ms = from_ms, .to_ms = to_ms, .limit = limit};
+    auto results = newest_results(query, [&](int64_t begin_ms, size_t most) {
+      return reader.results(device, begin_ms, to_ms, most);
+    });
     if (!results) {
       return results.error();
     }

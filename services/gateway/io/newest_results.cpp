@@ -7,7 +7,7 @@ namespace gema::gateway {
 namespace {
 
 constexpr int64_t kHourMs = 3'600'000;
-constexpr int64_t kUnknownSpanMs = 6 * kHourMs;  // of a device that the catalogue does not name
+constexpr int64_t kUnknownSpanMs = 24 * kHourMs;  // where the interval of checks is not known
 // Rows of the slot at the border: a device is checked from at most so many locations.
 constexpr size_t kLocationsMax = 64;
 
