@@ -449,6 +449,24 @@ TEST_F(ClosedDayTest, IsToldByTheHourWhenTheRestIsNoMore) {
   EXPECT_EQ(series->locations[0].points.size(), 4U);
 }
 
+TEST_F(ClosedDayTest, IsShownByItsRollupsBesideADayThatStillHasItsResults) {
+  record("p1", checks(kDevice, kDay + kDayMs, kDay + kDayMs + 600'000, "default"));
+  chunk_all(kDay + 2 * kDayMs);
+  compact(kDay + 3 * kDayMs);
+  const Rollup both = merged(model(kDevice.id, history::Cuts({kDay, kDay + 2 * kDayMs})), 0);
+  sql("SELECT history_drop_leaves('ping_packed', " + std::to_string(kDay + kDayMs) + ")");
+  sql("SELECT history_drop_leaves('ping_rollup_minutes', " + std::to_string(kDay + kDayMs) + ")");
+  auto series = history::read_series(
+      *connection_,
+      {.devices = {kDevice.id}, .from_ms = kDay, .to_ms = kDay + 2 * kDayMs, .points_max = 10'000});
+  ASSERT_TRUE(series) << series.error().message;
+  EXPECT_EQ(series->step_ms, kHourMs);
+  ASSERT_EQ(series->locations.size(), 1U);
+  Rollup sum;
+  for (const auto& point : series->locations[0].points) sum.merge(point.rollup);
+  EXPECT_EQ(sum, both);
+}
+
 TEST_F(ClosedDayTest, IsToldAnewWhenSomethingComesLate) {
   // A minute that nobody had: in hot rows, in a short chunk, merged.
   record("p1", checks(kDevice, kDay + 8 * kHourMs, kDay + 8 * kHourMs + 60'000, "default"));
