@@ -458,8 +458,14 @@ int cleanup_command(const CommonOptions& common, const CleanupOptions& options) 
     auto dropped = (*connection)->transact([&](postgres::Transaction& tx) {
       tx.exec("SET LOCAL lock_timeout = '5s'");
       uint64_t leaves = 0;
-      for (const auto& row : tx.exec("SELECT from_table, bytes FROM history_cleanup($1, $2)",
-                                     static_cast<int>(options.older_than_days), options.dry_run)) {
+      // The function names at most 50 leaves of a table a call; what would go is all of them.
+      const std::string statement =
+          options.dry_run ? "SELECT t, pg_total_relation_size(l.leaf::regclass)::bigint FROM"
+                            " unnest(ARRAY['ping_chunks', 'ping_packed', 'ping_rollup_minutes']) t"
+                            " CROSS JOIN LATERAL history_leaves(t) l WHERE l.to_ms <="
+                            " floor(extract(epoch FROM now()) / 86400 - $1)::bigint * 86400000"
+                          : "SELECT from_table, bytes FROM history_cleanup($1)";
+      for (const auto& row : tx.exec(statement, static_cast<int>(options.older_than_days))) {
         Went& went = tables[row[0].as<std::string>()];
         ++went.leaves;
         went.bytes += row[1].as<uint64_t>();
