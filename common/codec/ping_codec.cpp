@@ -5,15 +5,12 @@
 #include <algorithm>
 
 #include "common/codec/echo_notes.h"
+#include "common/codec/ping_columns.h"
 #include "common/domain/packing.h"
 #include "gema/v1/ping.pb.h"
 
 namespace gema {
 namespace {
-
-// Results whose echoes all together exceed this are refused: 256 KiB of payload cannot hold more
-// (one byte per echo at least, unless the column is collapsed to one value).
-constexpr uint64_t kEchoesMax = 1'000'000;
 
 template <class Column, class Values, class Convert>
 void put_one_or_n(Column* column, const Values& values, Convert convert) {
@@ -45,22 +42,6 @@ Error bad(const char* rule) {
   return Error{Errc::kBadInput, fmt::format("ping batch: {}", rule)};
 }
 
-bool is_verdict(uint32_t v) {
-  return v <= static_cast<uint32_t>(Verdict::kNotMeasured);
-}
-
-bool is_reason(uint32_t v) {
-  return v <= static_cast<uint32_t>(Reason::kTimeExceeded) ||
-         (v >= static_cast<uint32_t>(Reason::kNotRunning) &&
-          v <= static_cast<uint32_t>(kReasonMax));
-}
-
-// Years 1678 to 2261, so that no later sum of a due time overflows.
-bool is_due(int64_t due_ms) {
-  constexpr int64_t kDueMax = 9'200'000'000'000;
-  return due_ms >= -kDueMax && due_ms <= kDueMax;
-}
-
 Result<void> read_echoes(const v1::PingBatch& batch, size_t n, PingResults& results) {
   if (!OneOrN<Column32>::fits(batch.echo_count(), n)) return bad("echo_count has a wrong length");
   const OneOrN<Column32> counts(batch.echo_count(), n);
@@ -68,7 +49,7 @@ Result<void> read_echoes(const v1::PingBatch& batch, size_t n, PingResults& resu
   results.echo_begin.reserve(n + 1);
   for (size_t i = 0; i < n; ++i) {
     total += counts[i];
-    if (total > kEchoesMax) return bad("more echoes than a batch may hold");
+    if (total > kBatchEchoesMax) return bad("more echoes than a batch may hold");
     results.echo_begin.push_back(static_cast<uint32_t>(total));
   }
   if (total > 0 && !OneOrN<Column32>::fits(batch.echo_outcome(), total)) {
@@ -342,6 +323,13 @@ void encode_ping(const PingResults& results, std::string& out) {
 }
 
 Result<void> decode_ping(std::string_view bytes, PingResults& results) {
+  results.clear();
+  if (decode_plain_ping(bytes, results)) return {};
+  results.clear();
+  return decode_any_ping(bytes, results);
+}
+
+Result<void> decode_any_ping(std::string_view bytes, PingResults& results) {
   results.clear();
   v1::PingBatch& batch = scratch();
   if (!batch.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "common/base/random.h"
+#include "common/codec/ping_columns.h"
 
 namespace gema {
 namespace {
@@ -108,6 +109,58 @@ TEST(PingCodec, RefusesOrReadsMutilatedBytesButNeverCrashes) {
     }
   }
   EXPECT_GT(refused, 1000);
+}
+
+// As probers send most of them: one echo each, a burst now and then.
+PingResults plain_results(Random& random) {
+  PingResults r;
+  r.location = "here";
+  const size_t n = 1 + random.below(30);
+  const bool losses = random.chance(500);
+  for (uint32_t i = 0; i < n; ++i) {
+    r.device.push_back(1 + random.below(100'000));
+    r.interval_ms.push_back(1000);
+    r.due_ms.push_back(1'763'632'561'000 + static_cast<int64_t>(random.below(1000)));
+    const bool lost = losses && random.chance(200);
+    r.verdict.push_back(lost ? Verdict::kFailed : Verdict::kAnswered);
+    r.reason.push_back(lost ? Reason::kTimeout : Reason::kNone);
+    r.echo_outcome.push_back(lost ? EchoOutcome::kTimeout : EchoOutcome::kReply);
+    r.echo_rtt_us.push_back(lost ? 0 : static_cast<uint32_t>(random.next() >> random.below(64)));
+    r.echo_begin.push_back(i + 1);
+    if (lost) r.burst.push_back({i, 4, {5, 70'000}});
+  }
+  if (random.chance(500)) r.health = {.lag_max_us = 70, .canaries_answered = 3};
+  return r;
+}
+
+TEST(PingCodec, ReadsPlainBatchesExactlyAsProtobufDoes) {
+  const uint64_t seed = 20261121;
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  Random random(seed);
+  std::string bytes;
+  PingResults decoded, expected;
+  int plain = 0, right = 0;
+  for (int i = 0; i < 60'000; ++i) {
+    const PingResults results = random.chance(800) ? plain_results(random) : random_results(random);
+    encode_ping(results, bytes);
+    const bool whole = random.chance(200);
+    for (uint64_t k = 0; !whole && k <= random.below(3); ++k) {
+      bytes[random.below(bytes.size())] = static_cast<char>(random.next());
+    }
+    if (!whole && random.chance(300)) bytes.resize(random.below(bytes.size() + 1));
+    const auto done = decode_ping(bytes, decoded);
+    const auto any = decode_any_ping(bytes, expected);
+    ASSERT_EQ(done.has_value(), any.has_value());
+    ASSERT_EQ(decoded, expected);
+    if (!done) {
+      ASSERT_EQ(done.error().message, any.error().message);
+    }
+    right += done ? 1 : 0;
+    decoded.clear();
+    plain += decode_plain_ping(bytes, decoded) ? 1 : 0;
+  }
+  EXPECT_GT(right, 15'000);
+  EXPECT_GT(plain, 10'000);
 }
 
 TEST(PingCodec, CostsAFewBytesAResult) {

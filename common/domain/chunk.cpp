@@ -260,6 +260,42 @@ ResultView view_of(const PingResults& results, size_t i) {
   return view;
 }
 
+ResultView view_of(const PingResults& results, const std::vector<ResultText>& texts, size_t i) {
+  ResultView view = view_of(results, i);
+  if (texts.empty()) return view;
+  const auto text =
+      std::lower_bound(texts.begin(), texts.end(), i,
+                       [](const ResultText& t, size_t index) { return t.index < index; });
+  if (text != texts.end() && text->index == i) view.text = text->text;
+  return view;
+}
+
+void append_result(const PingResults& from, size_t i, PingResults& to,
+                   std::vector<ResultText>& texts) {
+  const ResultView v = view_of(from, i);
+  const auto index = static_cast<uint32_t>(to.size());
+  to.device.push_back(from.device[i]);
+  to.interval_ms.push_back(from.interval_ms[i]);
+  to.due_ms.push_back(from.due_ms[i]);
+  to.verdict.push_back(v.verdict);
+  to.reason.push_back(v.reason);
+  to.echo_outcome.insert(to.echo_outcome.end(), v.outcomes.begin(), v.outcomes.end());
+  to.echo_rtt_us.insert(to.echo_rtt_us.end(), v.rtt_us.begin(), v.rtt_us.end());
+  to.echo_begin.push_back(static_cast<uint32_t>(to.echo_outcome.size()));
+  if (const auto burst = of_result(from.burst, i); !burst.empty()) {
+    to.burst.push_back({index, burst.front().sent, burst.front().rtt_us});
+  }
+  for (EchoNote note : v.notes) {
+    note.index = index;
+    to.notes.push_back(note);
+  }
+  for (ProofResult proof : v.proofs) {
+    proof.index = index;
+    to.proofs.push_back(proof);
+  }
+  if (!v.text.empty()) texts.push_back({index, std::string(v.text)});
+}
+
 void sort_bursts(PingResults& results) {
   auto by_index = [](const BurstResult& a, const BurstResult& b) { return a.index < b.index; };
   if (!std::is_sorted(results.burst.begin(), results.burst.end(), by_index)) {

@@ -70,6 +70,14 @@ struct ResultView {
 // codec takes only batches whose notes and proofs are).
 ResultView view_of(const PingResults& results, size_t i);
 
+// The same, with its text beside it. Requires: `texts` by rising index.
+ResultView view_of(const PingResults& results, const std::vector<ResultText>& texts, size_t i);
+
+// Appends result `i` of `from` to `to`, and its text, if it has one, to `texts`; location, health
+// and note of `to` stay. Requires: as view_of.
+void append_result(const PingResults& from, size_t i, PingResults& to,
+                   std::vector<ResultText>& texts);
+
 // By rising index, as view_of needs them; senders usually sent them so.
 void sort_bursts(PingResults& results);
 

@@ -52,6 +52,7 @@ bool HourMerger::add(const HourSource& source, const ChunkView& chunk) {
   const uint32_t phase_ms =
       chunk.step_ms == 0 ? 0 : static_cast<uint32_t>(chunk.start_ms % int64_t{chunk.step_ms});
   Group& group = groups_[{source, chunk.step_ms, phase_ms}];
+  if (add_piece(chunk, hour_ms_ + kChunkSpanMs, group)) return true;
   const ChunkMark mark = mark_of(group.results, group.texts);
   const int64_t end_ms = hour_ms_ + kChunkSpanMs;
   bool right = chunk.start_ms >= hour_ms_ && chunk.start_ms < end_ms &&
@@ -67,6 +68,213 @@ bool HourMerger::add(const HourSource& source, const ChunkView& chunk) {
   if (!right) cut_back(mark, group.results, group.texts);
   return right;
 }
+
+// --- pieces -------------------------------------------------------------------------------------
+
+namespace {
+
+bool is_echo(int32_t code) {
+  return code >= 0 || (code >= -kEchoOutcomeMax && code != kNoEcho);
+}
+
+// What append_chunk() would take, and append_sample() would give back, number for number.
+bool is_plain(const ChunkView& chunk) {
+  const std::span<const int32_t> samples = chunk.samples;
+  bool right = !samples.empty() && samples.front() != kNoResult && samples.back() != kNoResult;
+  for (const int32_t v : samples) {
+    right &= is_echo(v) || v == kNoResult ||
+             (v <= kNotMeasuredBase && v >= kNotMeasuredBase - kReasonMax);
+  }
+  int64_t before = -1;
+  for (size_t at = 0; right && at < chunk.extra.size();) {
+    const auto entry = chunk.extra.subspan(at);
+    if (entry.size() < 4) return false;
+    const int32_t index = entry[0], verdict = entry[1] >> 8, reason = entry[1] & 255;
+    const int32_t answered = entry[3];
+    right = index > before && index < static_cast<int64_t>(samples.size()) &&
+            is_echo(samples[static_cast<size_t>(index)]) && verdict >= 0 &&
+            verdict <= static_cast<int32_t>(Verdict::kNotMeasured) && reason <= kReasonMax &&
+            entry[2] > 0 && answered >= 0 && static_cast<size_t>(answered) <= entry.size() - 4;
+    if (!right) return false;
+    for (int32_t i = 0; i < answered; ++i) right &= entry[static_cast<size_t>(4 + i)] >= 0;
+    before = index;
+    at += 4 + static_cast<size_t>(answered);
+  }
+  return right;
+}
+
+}  // namespace
+
+bool HourMerger::add_piece(const ChunkView& chunk, int64_t end_ms, Group& group) {
+  const int64_t begin_ms = end_ms - kChunkSpanMs;
+  if (chunk.echoes != 1 || !chunk.details.empty() || chunk.step_ms == 0 ||
+      chunk.start_ms < begin_ms || chunk.samples.size() > kPackedNumbersMax ||
+      chunk.extra.size() > kPackedNumbersMax || !is_plain(chunk)) {
+    return false;
+  }
+  const auto slots = static_cast<int64_t>(chunk.samples.size());
+  if (chunk.start_ms + (slots - 1) * chunk.step_ms >= end_ms) return false;
+  Piece piece{.start_ms = chunk.start_ms,
+              .samples_begin = group.samples.size(),
+              .extra_begin = group.extra.size()};
+  group.samples.insert(group.samples.end(), chunk.samples.begin(), chunk.samples.end());
+  group.extra.insert(group.extra.end(), chunk.extra.begin(), chunk.extra.end());
+  piece.samples_end = group.samples.size();
+  piece.extra_end = group.extra.size();
+  group.pieces.push_back(piece);
+  return true;
+}
+
+bool HourMerger::line_up() {
+  const Key* before = nullptr;
+  for (auto& [key, group] : groups_) {
+    if (!group.results.empty() || !group.results.strays.empty() || group.pieces.empty()) {
+      return false;
+    }
+    if (before != nullptr && before->source.location == key.source.location) return false;
+    before = &key;
+    auto earlier = [](const Piece& a, const Piece& b) { return a.start_ms < b.start_ms; };
+    if (!std::is_sorted(group.pieces.begin(), group.pieces.end(), earlier)) {
+      std::stable_sort(group.pieces.begin(), group.pieces.end(), earlier);
+    }
+    int64_t next_ms = hour_ms_;
+    for (const Piece& piece : group.pieces) {
+      if (piece.start_ms < next_ms) return false;
+      next_ms = piece.start_ms +
+                static_cast<int64_t>(piece.samples_end - piece.samples_begin) * key.step_ms;
+    }
+    const auto slots =
+        static_cast<uint64_t>((next_ms - group.pieces.front().start_ms) / key.step_ms);
+    if (4 * slots + group.extra.size() > kPackedNumbersMax) return false;
+  }
+  return true;
+}
+
+void HourMerger::take_apart() {
+  for (auto& [key, group] : groups_) {
+    const std::span<const int32_t> samples(group.samples), extra(group.extra);
+    for (const Piece& piece : group.pieces) {
+      const bool right = append_chunk(
+          {.device = device_,
+           .start_ms = piece.start_ms,
+           .step_ms = key.step_ms,
+           .samples = samples.subspan(piece.samples_begin, piece.samples_end - piece.samples_begin),
+           .extra = extra.subspan(piece.extra_begin, piece.extra_end - piece.extra_begin)},
+          group.results, &group.texts);
+      GEMA_ASSERT(right);
+    }
+    group.pieces.clear();
+  }
+}
+
+void HourMerger::emit_line_row(const Key& key, size_t begin, size_t end, uint32_t results,
+                               CompactedHour& out) {
+  const auto first = static_cast<int32_t>(begin), last = static_cast<int32_t>(end);
+  extra_.clear();
+  for (size_t at = 0; at < line_extra_.size();) {
+    const size_t size = 4 + static_cast<size_t>(line_extra_[at + 3]);
+    if (line_extra_[at] >= first && line_extra_[at] < last) {
+      const auto from = line_extra_.begin() + static_cast<std::ptrdiff_t>(at);
+      extra_.push_back(*from - first);
+      extra_.insert(extra_.end(), from + 1, from + static_cast<std::ptrdiff_t>(size));
+    }
+    at += size;
+  }
+  out.rows.push_back({.source = key.source,
+                      .start_ms = line_start_ms_ + static_cast<int64_t>(begin) * key.step_ms,
+                      .step_ms = key.step_ms,
+                      .results = results,
+                      .packed = pack_chunk(
+                          1, std::span<const int32_t>(line_).subspan(begin, end - begin), extra_)});
+}
+
+void HourMerger::emit_line(const Key& key, const Group& group, CompactedHour& out) {
+  line_start_ms_ = group.pieces.front().start_ms;
+  line_.clear();
+  line_extra_.clear();
+  for (const Piece& piece : group.pieces) {
+    const auto offset = static_cast<size_t>((piece.start_ms - line_start_ms_) / key.step_ms);
+    line_.resize(offset, kNoResult);
+    auto from = [](const std::vector<int32_t>& all, size_t place) {
+      return all.begin() + static_cast<std::ptrdiff_t>(place);
+    };
+    line_.insert(line_.end(), from(group.samples, piece.samples_begin),
+                 from(group.samples, piece.samples_end));
+    for (size_t at = piece.extra_begin; at < piece.extra_end;) {
+      const size_t size = 4 + static_cast<size_t>(group.extra[at + 3]);
+      line_extra_.push_back(group.extra[at] + static_cast<int32_t>(offset));
+      line_extra_.insert(line_extra_.end(), from(group.extra, at + 1),
+                         from(group.extra, at + size));
+      at += size;
+    }
+  }
+  const auto holes =
+      static_cast<size_t>(std::count(line_.begin(), line_.end(), static_cast<int32_t>(kNoResult)));
+  const size_t results = line_.size() - holes;
+  out.results += results;
+  emit_line_row(key, 0, line_.size(), static_cast<uint32_t>(results), out);
+  const size_t bytes = out.rows.back().packed.size();
+  const size_t pieces = bytes <= kRowBytesMax ? 1 : std::min(results, pieces_of(bytes));
+  if (pieces <= 1) return;
+  out.rows.pop_back();
+  std::vector<size_t> slots;  // of the results, when they are not all there
+  for (size_t i = 0; holes > 0 && i < line_.size(); ++i) {
+    if (line_[i] != kNoResult) slots.push_back(i);
+  }
+  auto slot_of = [&](size_t result) { return holes > 0 ? slots[result] : result; };
+  for (size_t i = 0; i < pieces; ++i) {
+    const size_t from = results * i / pieces;
+    const size_t to = results * (i + 1) / pieces;
+    emit_line_row(key, slot_of(from), slot_of(to - 1) + 1, static_cast<uint32_t>(to - from), out);
+  }
+}
+
+// Of the line that emit_line() made.
+void HourMerger::roll_up_line(const Key& key, CompactedHour& out) {
+  const size_t periods = rollups_per_hour(key.step_ms);
+  RollupBuilder builder(hour_ms_, kChunkSpanMs / static_cast<int64_t>(periods), periods);
+  PingResults result;
+  size_t next_extra = 0;
+  int64_t due_ms = line_start_ms_;
+  for (size_t i = 0; i < line_.size(); ++i, due_ms += key.step_ms) {
+    const int32_t v = line_[i];
+    const bool more =
+        next_extra < line_extra_.size() && line_extra_[next_extra] == static_cast<int32_t>(i);
+    if (v >= 0 && !more) {
+      builder.add_reply(due_ms, key.step_ms, static_cast<uint32_t>(v));
+      continue;
+    }
+    if (v == kNoResult) continue;
+    // The rare ones as what they are, one by one.
+    extra_.clear();
+    if (more) {
+      const size_t size = 4 + static_cast<size_t>(line_extra_[next_extra + 3]);
+      const auto from = line_extra_.begin() + static_cast<std::ptrdiff_t>(next_extra);
+      extra_.push_back(0);
+      extra_.insert(extra_.end(), from + 1, from + static_cast<std::ptrdiff_t>(size));
+      next_extra += size;
+    }
+    result.clear();
+    const bool right = append_chunk({.device = device_,
+                                     .start_ms = due_ms,
+                                     .step_ms = key.step_ms,
+                                     .samples = {&v, 1},
+                                     .extra = extra_},
+                                    result);
+    GEMA_ASSERT(right);
+    builder.add(due_ms, key.step_ms, view_of(result, 0));
+  }
+  add_rollups(key.source.location, builder, out);
+}
+
+void HourMerger::add_rollups(int32_t location, RollupBuilder& builder, CompactedHour& out) {
+  const std::vector<Rollup> minutes = builder.take();
+  Rollup hour;
+  for (const Rollup& minute : minutes) hour.merge(minute);
+  out.minutes.push_back({location, pack_rollups(minutes), pack_rollups({&hour, 1})});
+}
+
+// --- results ------------------------------------------------------------------------------------
 
 ResultView HourMerger::view(const Group& group, size_t i) {
   ResultView view = view_of(group.results, i);
@@ -234,14 +442,20 @@ void HourMerger::roll_up(int32_t location, CompactedHour& out) {
       i = end;
     }
   }
-  const std::vector<Rollup> minutes = builder.take();
-  Rollup hour;
-  for (const Rollup& minute : minutes) hour.merge(minute);
-  out.minutes.push_back({location, pack_rollups(minutes), pack_rollups({&hour, 1})});
+  add_rollups(location, builder, out);
 }
 
 CompactedHour HourMerger::take() {
   CompactedHour out;
+  if (line_up()) {
+    for (const auto& [key, group] : groups_) {
+      emit_line(key, group, out);
+      roll_up_line(key, out);
+    }
+    groups_.clear();
+    return out;
+  }
+  take_apart();
   std::map<HourSource, std::vector<Stray>> strays;
   for (auto& [key, group] : groups_) {
     sort(group, out);

@@ -19,6 +19,7 @@
 #include "common/domain/chunk.h"
 #include "common/domain/chunk_details.h"
 #include "common/domain/ping.h"
+#include "common/domain/rollup.h"
 
 namespace gema {
 
@@ -74,12 +75,35 @@ class HourMerger {
     uint32_t phase_ms = 0;  // slots of one row are whole steps apart; imported runs begin anywhere
     friend auto operator<=>(const Key&, const Key&) = default;
   };
+  // A chunk of one echo a check and without details, which need not be taken apart: most are such.
+  struct Piece {
+    int64_t start_ms;
+    size_t samples_begin;  // in the group's samples and extra, up to those of the next one
+    size_t samples_end;
+    size_t extra_begin;
+    size_t extra_end;
+  };
   struct Group {
+    std::vector<Piece>
+        pieces;  // as they came; taken apart into `results` where they do not line up
+    std::vector<int32_t> samples;
+    std::vector<int32_t> extra;
     PingResults results;
     std::vector<ResultText> texts;  // by rising index
     std::vector<uint32_t> order;    // indices of the results that stay, by rising due_ms
   };
 
+  static bool add_piece(const ChunkView& chunk, int64_t end_ms, Group& group);
+  // True when every group is of pieces alone that follow each other, and has its location to
+  // itself.
+  bool line_up();
+  void take_apart();
+  // Rows and rollups of a group of pieces. Requires: line_up().
+  void emit_line(const Key& key, const Group& group, CompactedHour& out);
+  void emit_line_row(const Key& key, size_t begin, size_t end, uint32_t results,
+                     CompactedHour& out);
+  void roll_up_line(const Key& key, CompactedHour& out);
+  void add_rollups(int32_t location, RollupBuilder& builder, CompactedHour& out);
   static ResultView view(const Group& group, size_t i);
   void sort(Group& group, CompactedHour& out);
   void emit(const Key& key, const Group& group, std::vector<Stray>& strays, CompactedHour& out);
@@ -97,6 +121,10 @@ class HourMerger {
   DetailsWriter details_;
   std::vector<int32_t> samples_;
   std::vector<int32_t> extra_;
+  // The hour of a group of pieces in one line: samples and extra from line_start_ms_ on.
+  int64_t line_start_ms_ = 0;
+  std::vector<int32_t> line_;
+  std::vector<int32_t> line_extra_;
 };
 
 // The rollups of a day's hours. Requires: hour < 24 in each, at most one for each hour.

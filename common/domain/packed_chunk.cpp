@@ -26,26 +26,36 @@ constexpr uint32_t kRiceMax = packing::kRiceMax;
 
 // --- round trip times ---------------------------------------------------------------------------
 
-// Bits that the block takes with this parameter.
-uint64_t rice_bits(std::span<const uint64_t> distances, uint32_t k) {
-  uint64_t bits = 0;
-  for (const uint64_t d : distances) bits += packing::rice_bits(d, k);
-  return bits;
-}
+// Distances from the middle: of two int32 of one sign, so 32 bits hold them.
+using Distances = std::array<uint32_t, kBlock>;
 
-// The cost is convex in k but for the escapes, so the best lies near the mean distance.
-uint32_t best_rice(std::span<const uint64_t> distances) {
-  std::array<uint64_t, kBlock> sorted;
-  std::copy(distances.begin(), distances.end(), sorted.begin());
-  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(distances.size() / 2);
-  std::nth_element(sorted.begin(), middle,
-                   sorted.begin() + static_cast<std::ptrdiff_t>(distances.size()));
-  const auto width = static_cast<uint32_t>(std::bit_width(*middle));
+// The cost is convex in k but for the escapes, so the best lies near the middle distance.
+uint32_t best_rice(const Distances& distance, size_t n, uint32_t greatest) {
+  std::array<uint8_t, 33> of_width{};
+  for (size_t i = 0; i < n; ++i) ++of_width[static_cast<size_t>(std::bit_width(distance[i]))];
+  uint32_t width = 0;  // of the middle one
+  for (size_t passed = of_width[0]; passed <= n / 2; passed += of_width[width]) ++width;
   const uint32_t first = std::min(width > 2 ? width - 2 : 0, kRiceMax);
+  const uint32_t last = std::min(first + 5, kRiceMax);
+  // All six at a time: the quotients' sums.
+  std::array<uint64_t, 6> quotients{};
+  for (size_t i = 0; i < n; ++i) {
+    const uint32_t d = distance[i] >> first;
+    quotients[0] += d;
+    quotients[1] += d >> 1;
+    quotients[2] += d >> 2;
+    quotients[3] += d >> 3;
+    quotients[4] += d >> 4;
+    quotients[5] += d >> 5;
+  }
   uint32_t best = first;
-  uint64_t least = rice_bits(distances, first);
-  for (uint32_t k = first + 1; k <= std::min(first + 5, kRiceMax); ++k) {
-    const uint64_t bits = rice_bits(distances, k);
+  uint64_t least = UINT64_MAX;
+  for (uint32_t k = first; k <= last; ++k) {
+    uint64_t bits = quotients[k - first] + n * (1 + k);
+    if (greatest >> k >= packing::kEscape) {
+      bits = 0;
+      for (size_t i = 0; i < n; ++i) bits += packing::rice_bits(distance[i], k);
+    }
     if (bits >= least) continue;
     least = bits;
     best = k;
@@ -53,13 +63,38 @@ uint32_t best_rice(std::span<const uint64_t> distances) {
   return best;
 }
 
+// The middle one of `values`, of an even number the upper one: by counting into 64 drawers of equal
+// width, then among those in its drawer.
 int32_t median(std::span<const int32_t> values) {
-  std::array<int32_t, kBlock> sorted;
-  std::copy(values.begin(), values.end(), sorted.begin());
-  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(sorted.begin(), middle,
-                   sorted.begin() + static_cast<std::ptrdiff_t>(values.size()));
-  return *middle;
+  constexpr uint32_t kDrawers = 64;
+  const int32_t* const v = values.data();
+  const size_t n = values.size();
+  int32_t least = v[0], greatest = v[0];
+  for (size_t i = 1; i < n; ++i) {
+    least = std::min(least, v[i]);
+    greatest = std::max(greatest, v[i]);
+  }
+  const auto range = static_cast<uint32_t>(greatest) - static_cast<uint32_t>(least);
+  const auto width = static_cast<uint32_t>(std::bit_width(range));
+  const uint32_t shift = width > 6 ? width - 6 : 0;
+  auto drawer = [&](int32_t value) {
+    return (static_cast<uint32_t>(value) - static_cast<uint32_t>(least)) >> shift;
+  };
+  std::array<uint8_t, kDrawers> counts{};
+  for (size_t i = 0; i < n; ++i) ++counts[drawer(v[i])];
+  const size_t middle = n / 2;
+  uint32_t of = 0;
+  size_t before = 0;
+  for (; before + counts[of] <= middle; ++of) before += counts[of];
+  std::array<int32_t, kBlock> in_it;
+  size_t held = 0;
+  for (size_t i = 0; i < n; ++i) {
+    in_it[held] = v[i];
+    held += drawer(v[i]) == of ? 1 : 0;
+  }
+  const auto at = in_it.begin() + static_cast<std::ptrdiff_t>(middle - before);
+  std::nth_element(in_it.begin(), at, in_it.begin() + static_cast<std::ptrdiff_t>(held));
+  return *at;
 }
 
 // Base (as the difference from the block before), parameter, distances.
@@ -67,21 +102,20 @@ void put_block(std::span<const int32_t> values, int32_t& base, std::string& out)
   const int32_t center = median(values);
   put_varint(zigzag(int64_t{center} - base), out);
   base = center;
-  std::array<uint64_t, kBlock> distance;
-  bool equal = true;
+  Distances distance;
+  uint32_t greatest = 0;
   for (size_t i = 0; i < values.size(); ++i) {
-    distance[i] = zigzag(int64_t{values[i]} - center);
-    equal &= distance[i] == 0;
+    distance[i] = static_cast<uint32_t>(zigzag(int64_t{values[i]} - center));
+    greatest = std::max(greatest, distance[i]);
   }
-  if (equal) {
+  if (greatest == 0) {
     out.push_back(static_cast<char>(kAllEqual));
     return;
   }
-  const std::span<const uint64_t> distances(distance.data(), values.size());
-  const uint32_t k = best_rice(distances);
+  const uint32_t k = best_rice(distance, values.size(), greatest);
   out.push_back(static_cast<char>(k));
   BitWriter bits(out);
-  for (const uint64_t d : distances) bits.put_rice(d, k);
+  for (size_t i = 0; i < values.size(); ++i) bits.put_rice(distance[i], k);
   bits.end();
 }
 
@@ -134,6 +168,7 @@ std::string pack_chunk(uint32_t echoes, std::span<const int32_t> samples,
   GEMA_ASSERT(samples.size() <= kPackedNumbersMax && extra.size() <= kPackedNumbersMax);
   const bool implied = fillers_are_plain(echoes, samples);
   std::vector<int32_t> values;
+  values.reserve(samples.size());
   std::vector<CodeRun> runs;
   size_t values_before = 0;
   bool open = false;  // the last run may go on
@@ -153,6 +188,7 @@ std::string pack_chunk(uint32_t echoes, std::span<const int32_t> samples,
     if (implied && i % echoes == 0 && v <= kNoResult) i += echoes - 1;
   }
   std::string out;
+  out.reserve(64 + 2 * samples.size());
   out.push_back(static_cast<char>(kVersion));
   out.push_back(static_cast<char>(implied ? kFillersImplied : 0));
   put_varint(samples.size() / echoes, out);
@@ -196,6 +232,13 @@ bool merge(std::span<const CodeRun> runs, std::span<const int32_t> values, bool 
   };
   auto put_values = [&](size_t n) {
     if (n > values.size() - next_value) return false;
+    if (out.echoes == 1) {  // nothing to fill up
+      if (n > numbers - out.samples.size()) return false;
+      const auto begin = values.begin() + static_cast<std::ptrdiff_t>(next_value);
+      out.samples.insert(out.samples.end(), begin, begin + static_cast<std::ptrdiff_t>(n));
+      next_value += n;
+      return true;
+    }
     for (; n > 0; --n) {
       if (!put(values[next_value++])) return false;
     }

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -46,14 +47,24 @@ class BitWriter {
   void put(uint64_t value, uint32_t count) {
     word_ |= value << used_;
     used_ += count;
-    for (; used_ >= 8; used_ -= 8, word_ >>= 8) out_.push_back(static_cast<char>(word_));
+    for (; used_ >= 32; used_ -= 32, word_ >>= 32) {
+      char bytes[4];
+      for (uint32_t i = 0; i < 4; ++i) bytes[i] = static_cast<char>(word_ >> (8 * i));
+      out_.append(bytes, sizeof bytes);
+    }
   }
   // Requires: value < 2^33, k <= kRiceMax.
   void put_rice(uint64_t value, uint32_t k) {
     if (value >> k < kEscape) {
       const auto quotient = static_cast<uint32_t>(value >> k);
-      put((uint64_t{1} << quotient) - 1, quotient + 1);
-      put(value & ((uint64_t{1} << k) - 1), k);
+      const uint64_t ones = (uint64_t{1} << quotient) - 1;
+      const uint64_t low = value & ((uint64_t{1} << k) - 1);
+      if (quotient + 1 + k <= 33) {
+        put(ones | low << (quotient + 1), quotient + 1 + k);
+      } else {
+        put(ones, quotient + 1);
+        put(low, k);
+      }
     } else {
       put((uint64_t{1} << kEscape) - 1, kEscape);
       put(value, kEscapedBits);
@@ -61,9 +72,11 @@ class BitWriter {
   }
   // Up to the next whole byte.
   void end() {
-    if (used_ > 0) out_.push_back(static_cast<char>(word_));
+    for (; used_ > 0; word_ >>= 8) {
+      out_.push_back(static_cast<char>(word_));
+      used_ -= used_ < 8 ? used_ : 8;
+    }
     word_ = 0;
-    used_ = 0;
   }
 
  private:
@@ -143,6 +156,17 @@ class Input {
     return 0;
   }
   void fill(uint32_t count) {
+    if (held_ >= count) return;
+    if (std::endian::native == std::endian::little && rest_.size() >= 8) {
+      // As many whole bytes as there is room for; what is read of the next one is read again.
+      uint64_t next = 0;
+      std::memcpy(&next, rest_.data(), sizeof next);
+      word_ |= next << held_;
+      const uint32_t bytes = (63 - held_) / 8;
+      held_ += bytes * 8;
+      rest_.remove_prefix(bytes);
+      return;
+    }
     while (held_ < count && !rest_.empty()) {
       word_ |= static_cast<uint64_t>(static_cast<uint8_t>(rest_.front())) << held_;
       held_ += 8;

@@ -222,7 +222,7 @@ void Rollup::merge(const Rollup& other) {
 // --- building -----------------------------------------------------------------------------------
 
 RollupBuilder::RollupBuilder(int64_t start_ms, int64_t period_ms, size_t periods)
-    : start_ms_(start_ms), period_ms_(period_ms), rollups_(periods) {
+    : start_ms_(start_ms), period_ms_(period_ms), rollups_(periods), open_from_ms_(start_ms) {
   GEMA_ASSERT(period_ms > 0);
 }
 
@@ -240,28 +240,49 @@ void RollupBuilder::close() {
   has_last_ = false;
 }
 
+Rollup* RollupBuilder::open(int64_t due_ms) {
+  if (due_ms < open_from_ms_ || due_ms - open_from_ms_ >= period_ms_) {
+    if (due_ms < start_ms_) return nullptr;
+    const auto period = static_cast<size_t>((due_ms - start_ms_) / period_ms_);
+    if (period >= rollups_.size()) return nullptr;
+    GEMA_ASSERT(period >= open_);
+    close();
+    open_ = period;
+    open_from_ms_ = start_ms_ + static_cast<int64_t>(period) * period_ms_;
+  }
+  return open_ < rollups_.size() ? &rollups_[open_] : nullptr;
+}
+
+void RollupBuilder::add_echo(Rollup& r, uint32_t rtt_us) {
+  add_rtt(r, rtt_us);
+  if (has_last_) {
+    r.jitter_sum_us += std::max(rtt_us, last_rtt_us_) - std::min(rtt_us, last_rtt_us_);
+    ++r.jitter_count;
+  }
+  last_rtt_us_ = rtt_us;
+  has_last_ = true;
+}
+
+void RollupBuilder::add_reply(int64_t due_ms, uint32_t interval_ms, uint32_t rtt_us) {
+  Rollup* const r = open(due_ms);
+  if (r == nullptr) return;
+  ++r->verdicts[number(Verdict::kAnswered)];
+  r->time_ms[number(Verdict::kAnswered)] += interval_ms;
+  ++r->reasons[static_cast<size_t>(Reason::kNone)];
+  ++r->outcomes[static_cast<size_t>(EchoOutcome::kReply)];
+  add_echo(*r, rtt_us);
+}
+
 void RollupBuilder::add(int64_t due_ms, uint32_t interval_ms, const ResultView& result) {
-  if (due_ms < start_ms_) return;
-  const auto period = static_cast<size_t>((due_ms - start_ms_) / period_ms_);
-  if (period >= rollups_.size()) return;
-  GEMA_ASSERT(period >= open_);
-  if (period != open_) close();
-  open_ = period;
-  Rollup& r = rollups_[period];
+  Rollup* const opened = open(due_ms);
+  if (opened == nullptr) return;
+  Rollup& r = *opened;
   ++r.verdicts[number(result.verdict)];
   r.time_ms[number(result.verdict)] += interval_ms;
   ++r.reasons[static_cast<size_t>(result.reason)];
   for (size_t e = 0; e < result.outcomes.size(); ++e) {
     ++r.outcomes[static_cast<size_t>(result.outcomes[e])];
-    if (result.outcomes[e] != EchoOutcome::kReply) continue;
-    const uint32_t rtt_us = result.rtt_us[e];
-    add_rtt(r, rtt_us);
-    if (has_last_) {
-      r.jitter_sum_us += std::max(rtt_us, last_rtt_us_) - std::min(rtt_us, last_rtt_us_);
-      ++r.jitter_count;
-    }
-    last_rtt_us_ = rtt_us;
-    has_last_ = true;
+    if (result.outcomes[e] == EchoOutcome::kReply) add_echo(r, result.rtt_us[e]);
   }
   r.burst_sent += result.burst_sent;
   r.burst_answered += result.burst_rtt_us.size();
@@ -271,6 +292,7 @@ void RollupBuilder::add(int64_t due_ms, uint32_t interval_ms, const ResultView& 
 std::vector<Rollup> RollupBuilder::take() {
   close();
   open_ = 0;
+  open_from_ms_ = start_ms_;
   std::vector<Rollup> rollups(rollups_.size());
   rollups.swap(rollups_);
   return rollups;

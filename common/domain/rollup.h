@@ -60,19 +60,25 @@ class RollupBuilder {
 
   // Requires: by rising due_ms.
   void add(int64_t due_ms, uint32_t interval_ms, const ResultView& result);
-  // What follows is not compared with what came before (jitter), as across the border of two periods.
+  // The same for a check whose only echo was answered.
+  void add_reply(int64_t due_ms, uint32_t interval_ms, uint32_t rtt_us);
+  // What follows is not compared with what came before (jitter), as across the border of two
+  // periods.
   void split() { has_last_ = false; }
   // The periods, in order; those without any check are empty rollups. The builder is then empty.
   std::vector<Rollup> take();
 
  private:
+  Rollup* open(int64_t due_ms);  // nullptr: not counted
+  void add_echo(Rollup& rollup, uint32_t rtt_us);
   void add_rtt(Rollup& rollup, uint32_t rtt_us);
   void close();
 
   int64_t start_ms_;
   int64_t period_ms_;
   std::vector<Rollup> rollups_;
-  size_t open_ = 0;                 // the period that is being filled
+  size_t open_ = 0;  // the period that is being filled
+  int64_t open_from_ms_ = 0;
   std::vector<uint32_t> answered_;  // its round trip times
   uint32_t last_rtt_us_ = 0;
   bool has_last_ = false;

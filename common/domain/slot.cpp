@@ -1,16 +1,24 @@
 #include "common/domain/slot.h"
 
-#include <xxhash.h>
+#include <bit>
 
 #include "common/base/assert.h"
 
 namespace gema {
 namespace {
 
+// XXH64 of the id's eight bytes, lowest first, seed 0; written out, as a slot is checked for every
+// result (xxHash specification 0.1.1, https://github.com/Cyan4973/xxHash).
 uint64_t hash_of(DeviceId device) {
-  unsigned char bytes[8];
-  for (int i = 0; i < 8; ++i) bytes[i] = static_cast<unsigned char>(device >> (8 * i));
-  return XXH64(bytes, sizeof bytes, 0);
+  constexpr uint64_t kPrime1 = 0x9e3779b185ebca87, kPrime2 = 0xc2b2ae3d27d4eb4f;
+  constexpr uint64_t kPrime3 = 0x165667b19e3779f9, kPrime4 = 0x85ebca77c2b2ae63;
+  constexpr uint64_t kPrime5 = 0x27d4eb2f165667c5;
+  uint64_t hash = kPrime5 + sizeof device;
+  hash ^= std::rotl(device * kPrime2, 31) * kPrime1;
+  hash = std::rotl(hash, 27) * kPrime1 + kPrime4;
+  hash = (hash ^ hash >> 33) * kPrime2;
+  hash = (hash ^ hash >> 29) * kPrime3;
+  return hash ^ hash >> 32;
 }
 
 }  // namespace
@@ -38,7 +46,14 @@ int64_t slot_after(DeviceId device, uint32_t interval_ms, int64_t at_ms) {
 }
 
 bool is_slot(DeviceId device, uint32_t interval_ms, int64_t due_ms) {
-  return interval_ms > 0 && slot_at_or_before(device, interval_ms, due_ms) == due_ms;
+  return interval_ms > 0 && (due_ms - slot_phase_ms(device, interval_ms)) % interval_ms == 0;
+}
+
+bool is_slot_of(DeviceId device, uint32_t partition, uint32_t interval_ms, int64_t due_ms) {
+  if (interval_ms == 0) return false;
+  const uint64_t hash = hash_of(device);
+  return hash % kPartitions == partition &&
+         (due_ms - static_cast<int64_t>(hash % interval_ms)) % interval_ms == 0;
 }
 
 }  // namespace gema

@@ -28,4 +28,7 @@ int64_t slot_after(DeviceId device, uint32_t interval_ms, int64_t at_ms);
 // believe a result (an impossible slot is quarantined).
 bool is_slot(DeviceId device, uint32_t interval_ms, int64_t due_ms);
 
+// The same, and that the device belongs to the partition.
+bool is_slot_of(DeviceId device, uint32_t partition, uint32_t interval_ms, int64_t due_ms);
+
 }  // namespace gema

@@ -322,12 +322,12 @@ void Scan::results(const Devices& devices, const Range& range,
   const std::string where = "start_ms >= $1 AND start_ms < $2" + devices.where("device_id");
   std::string statement = fmt::format(
       "SELECT device_id, start_ms, step_ms, clock_steps, echoes, location_id, producer_id, samples,"
-      " extra, details, NULL::bytea AS packed, part FROM ping_chunks WHERE {}",
+      " extra, details, packed, part, true AS short FROM ping_chunks WHERE {}",
       where);
   if (range.packed) {
     statement += fmt::format(
         " UNION ALL SELECT device_id, start_ms, step_ms, clock_steps, 0::smallint, location_id,"
-        " producer_id, NULL, NULL, details, packed, part FROM ping_packed WHERE {}",
+        " producer_id, NULL, NULL, details, packed, part, false FROM ping_packed WHERE {}",
         where);
   }
   DeviceId current = 0;
@@ -388,7 +388,7 @@ void Scan::take_chunk(const BinaryResult& rows, int i) {
                                 to.results, &to.texts);
   if (right) return;
   cut_back(mark, to.results, to.texts);
-  broken_.push_back({is_packed ? "ping_packed" : "ping_chunks",
+  broken_.push_back({rows.bytes(i, 12) == std::string_view("\1") ? "ping_chunks" : "ping_packed",
                      static_cast<DeviceId>(rows.int64(i, 0)), rows.int64(i, 1), rows.int64(i, 11)});
 }
 

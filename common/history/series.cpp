@@ -48,7 +48,8 @@ void count_results(Scan& scan, DeviceId device, std::optional<int32_t> location,
       "SELECT location_id, sum(n)::bigint FROM ("
       "SELECT location_id, results AS n FROM ping_packed WHERE device_id = $1 AND start_ms >= $2"
       " AND start_ms < $3 UNION ALL "
-      "SELECT location_id, cardinality(samples) / echoes FROM ping_chunks WHERE device_id = $1"
+      "SELECT location_id, coalesce(results, cardinality(samples) / echoes) FROM ping_chunks"
+      " WHERE device_id = $1"
       " AND start_ms >= $2 AND start_ms < $3) AS rows (location_id, n) GROUP BY 1",
       params);
   for (int i = 0; i < stored.rows(); ++i) {

@@ -46,6 +46,21 @@ std::string one_line(const char* text) {
   throw RawError(std::move(error), broken);
 }
 
+// Parameters as libpq wants them.
+struct Pointers {
+  explicit Pointers(const std::vector<std::string>& from) : formats(from.size(), 1) {
+    for (const std::string& value : from) {
+      values.push_back(value.data());
+      lengths.push_back(static_cast<int>(value.size()));
+    }
+  }
+  int count() const { return static_cast<int>(values.size()); }
+
+  std::vector<const char*> values;
+  std::vector<int> lengths;
+  std::vector<int> formats;
+};
+
 using ResultPtr = std::unique_ptr<PGresult, decltype(&PQclear)>;
 
 }  // namespace
@@ -161,16 +176,27 @@ Params& Params::bytes(std::string_view value) {
 
 BinaryResult::BinaryResult(Transaction& tx, const std::string& statement, const Params& params)
     : result_(nullptr, &PQclear) {
-  std::vector<const char*> values;
-  std::vector<int> lengths;
-  std::vector<int> formats;
-  for (const std::string& value : params.values_) {
-    values.push_back(value.data());
-    lengths.push_back(static_cast<int>(value.size()));
-    formats.push_back(1);
+  const Pointers p(params.values_);
+  result_.reset(PQexecParams(tx.raw(), statement.c_str(), p.count(), nullptr, p.values.data(),
+                             p.lengths.data(), p.formats.data(), 1));
+  check(tx);
+}
+
+BinaryResult::BinaryResult(Transaction& tx, Prepared& statement, const Params& params)
+    : result_(nullptr, &PQclear) {
+  const Pointers p(params.values_);
+  if (!statement.known_) {
+    result_.reset(
+        PQprepare(tx.raw(), statement.name_.c_str(), statement.statement_.c_str(), 0, nullptr));
+    check(tx);
+    statement.known_ = true;
   }
-  result_.reset(PQexecParams(tx.raw(), statement.c_str(), static_cast<int>(values.size()), nullptr,
-                             values.data(), lengths.data(), formats.data(), 1));
+  result_.reset(PQexecPrepared(tx.raw(), statement.name_.c_str(), p.count(), p.values.data(),
+                               p.lengths.data(), p.formats.data(), 1));
+  check(tx);
+}
+
+void BinaryResult::check(Transaction& tx) const {
   const ExecStatusType status = PQresultStatus(result_.get());
   if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
     fail(tx.raw(), result_.get(), "statement");

@@ -58,10 +58,28 @@ class Params {
   std::vector<std::string> values_;
 };
 
+// The text of a statement, and on which connection the server knows it. One object for one text.
+class Prepared {
+ public:
+  // `name`: of no other statement of the connections it is used on.
+  Prepared(std::string name, std::string statement)
+      : name_(std::move(name)), statement_(std::move(statement)) {}
+  // The connection it was used on is gone.
+  void forget() { known_ = false; }
+
+ private:
+  friend class BinaryResult;
+  std::string name_;
+  std::string statement_;
+  bool known_ = false;
+};
+
 // Rows in binary form; fields are read as the type they have in the statement (cast there).
 class BinaryResult {
  public:
   BinaryResult(Transaction& tx, const std::string& statement, const Params& params);
+  // A statement that comes often: the server reads and plans it once for each connection.
+  BinaryResult(Transaction& tx, Prepared& statement, const Params& params);
 
   int rows() const { return PQntuples(result_.get()); }
   bool is_null(int row, int column) const { return PQgetisnull(result_.get(), row, column) != 0; }
@@ -73,6 +91,8 @@ class BinaryResult {
   [[nodiscard]] bool int32_array(int row, int column, std::vector<int32_t>& out) const;
 
  private:
+  void check(Transaction& tx) const;
+
   std::unique_ptr<PGresult, decltype(&PQclear)> result_;
 };
 

@@ -13,7 +13,7 @@ namespace gema::recorder {
 struct Config {
   // How long what came waits for company before it is committed. Longer: fewer, larger commits;
   // what is not committed is not acknowledged, so nothing is risked.
-  std::chrono::milliseconds commit_every{500};
+  std::chrono::milliseconds commit_every{900};
   // How often hot rows become chunks. Longer: longer, cheaper chunks, and a longer hot tail for
   // readers to go through.
   std::chrono::seconds chunk_every{60};

@@ -151,6 +151,7 @@ class HistorySite {
 
   void start_recorder();
   void kill_recorder();
+  pid_t recorder_pid() const { return recorder_.pid(); }
   bool recorder_running() { return recorder_.running(); }
   // Of the recorder's own socket: "" while it does not answer.
   std::string readyz() const;

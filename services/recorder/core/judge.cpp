@@ -12,12 +12,16 @@ namespace {
 const char* impossible(const PingResults& r, size_t i, uint32_t partition) {
   constexpr uint64_t kIdMax = std::numeric_limits<int64_t>::max();
   constexpr uint32_t kIntervalMax = std::numeric_limits<int32_t>::max();
+  const uint32_t echoes = r.echo_begin[i + 1] - r.echo_begin[i];
+  if (r.device[i] - 1 < kIdMax && r.interval_ms[i] <= kIntervalMax && echoes <= kEchoesMax &&
+      is_slot_of(r.device[i], partition, r.interval_ms[i], r.due_ms[i])) {
+    return nullptr;
+  }
   if (r.device[i] == 0 || r.device[i] > kIdMax) return "a device id is out of range";
   if (r.interval_ms[i] > kIntervalMax) return "an interval is out of range";
-  if (r.echo_begin[i + 1] - r.echo_begin[i] > kEchoesMax) return "a check has too many echoes";
+  if (echoes > kEchoesMax) return "a check has too many echoes";
   if (partition_of(r.device[i]) != partition) return "a device belongs to another partition";
-  if (!is_slot(r.device[i], r.interval_ms[i], r.due_ms[i])) return "a due time is no slot";
-  return nullptr;
+  return "a due time is no slot";
 }
 
 // The same for what stands beside the results.

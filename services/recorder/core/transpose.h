@@ -28,6 +28,7 @@ struct ChunkHead {
   int64_t start_ms = 0;
   uint32_t step_ms = 0;
   uint32_t echoes = 1;
+  uint32_t results = 0;
   uint32_t ordinal = 0;  // of this chunk among its device's in this take(), from 0
   size_t samples_begin = 0;
   size_t samples_end = 0;
@@ -61,38 +62,57 @@ struct Chunks {
 class Transposer {
  public:
   // `source` names location, producer and clock of the batch; a number of the caller's choice.
-  void add(uint32_t source, PingResults results);
+  void add(uint32_t source, const PingResults& results);
   // Slots before `oldest_ms` are dropped and counted. Empties the transposer.
   Chunks take(int64_t oldest_ms);
 
  private:
-  struct Entry {
+  // What chunks are made of: results of one device, source and interval.
+  struct Group {
     DeviceId device;
-    int64_t due_ms;
     uint32_t source;
     uint32_t interval_ms;
-    uint32_t batch;
-    uint32_t index;
+    uint32_t entries;
+    bool rising;  // its due times, so far
+    int64_t last_ms;
+  };
+  // A result. Most are one number of `samples`, and that is here; the others stand in rare_.
+  struct Entry {
+    int64_t due_ms;
+    uint32_t group;
+    int32_t code;  // kRare - i: result i of rare_
   };
   struct LateAnswer {
     Stray stray;
     uint32_t source;
   };
 
-  ResultView view(const Entry& entry) const;
-  // Of several results of one source for one slot the best stays.
-  void drop_doubles(Chunks& out);
-  // Appends the chunk of `run`, results of one device and source without doubles, and as many of
-  // its strays as fit into its hour.
-  void emit(std::span<const Entry> run, Chunks& out);
+  uint32_t group_of(DeviceId device, uint32_t source, uint32_t interval_ms);
+  void grow_table();
+  int32_t keep_rare(const PingResults& results, size_t i);
+  ResultView rare(int32_t code) const;
+  bool beats(const Entry& a, const Entry& b) const;
+  // Entries in the order of their groups, and of arrival within each.
+  void arrange(const std::vector<uint32_t>& order, int64_t oldest_ms, Chunks& out);
+  // By rising due time; of several results for one slot the best stays. Returns: how many stay.
+  size_t settle(std::span<Entry> entries, bool rising, Chunks& out);
+  // Appends the chunks of a group.
+  void emit_group(const Group& group, std::span<const Entry> entries, Chunks& out);
+  // Appends the chunk of `run`, and as many of its strays as fit into its hour.
+  void emit(const Group& group, std::span<const Entry> run, Chunks& out);
   // Appends chunks without results for strays up to (not including) `end`.
   void emit_strays(size_t end, Chunks& out);
   // The first stray from next_stray_ on that comes not before that slot.
   size_t strays_before(DeviceId device, uint32_t source, int64_t due_ms) const;
   ChunkHead head(DeviceId device, uint32_t source, int64_t start_ms, Chunks& out) const;
 
-  std::vector<PingResults> batches_;
-  std::vector<Entry> entries_;
+  std::vector<Group> groups_;
+  std::vector<uint32_t> table_;  // open addressing: 1 + place in groups_, 0 = free
+  std::vector<Entry> entries_;   // as they came
+  std::vector<Entry> arranged_;
+  PingResults rare_;
+  std::vector<ResultText> rare_texts_;
+  std::vector<uint8_t> has_more_;  // of the batch in hand: burst, notes or proofs
   std::vector<LateAnswer> strays_;
   size_t next_stray_ = 0;
   DetailsWriter details_;

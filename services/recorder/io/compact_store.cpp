@@ -19,7 +19,7 @@ using postgres::Params;
 using postgres::Transaction;
 
 // The migration whose tables this file writes; inventory applies it.
-constexpr int kSchemaNeeded = 7;
+constexpr int kSchemaNeeded = 8;
 constexpr int64_t kDayMs = 86'400'000;
 
 int64_t floor_to(int64_t ms, int64_t unit) {
@@ -197,7 +197,8 @@ std::optional<CompactStore::Hour> CompactStore::next_hour(Transaction& tx, WallT
   params.int64(hour.hour_ms).int64(hour.hour_ms + kChunkSpanMs);
   const BinaryResult devices(
       tx,
-      "SELECT device_id, max(part), sum(pg_column_size(samples))::bigint FROM ping_chunks"
+      "SELECT device_id, max(part), sum(coalesce(octet_length(packed),"
+      " pg_column_size(samples)))::bigint FROM ping_chunks"
       " WHERE start_ms >= $1 AND start_ms < $2 GROUP BY device_id ORDER BY device_id",
       params);
   for (int i = 0; i < devices.rows(); ++i) {
@@ -243,7 +244,7 @@ void CompactStore::compact(Transaction& tx, const Hour& hour, size_t end, Compac
   const BinaryResult chunks(
       tx,
       fmt::format("SELECT device_id, start_ms, part, step_ms, location_id, producer_id,"
-                  " clock_steps, echoes, samples, extra, details FROM ping_chunks"
+                  " clock_steps, echoes, samples, extra, details, packed FROM ping_chunks"
                   " WHERE device_id = ANY ('{}'::bigint[]) AND start_ms >= $1 AND start_ms < $2"
                   " ORDER BY device_id, start_ms, part",
                   ids),
@@ -258,8 +259,6 @@ void CompactStore::compact(Transaction& tx, const Hour& hour, size_t end, Compac
       span);
   read_names(tx);
 
-  std::vector<int32_t> samples;
-  std::vector<int32_t> extra;
   ChunkArrays arrays;
   struct Done {
     DeviceId device;
@@ -300,17 +299,28 @@ void CompactStore::compact(Transaction& tx, const Hour& hour, size_t end, Compac
     }
     for (; c < chunks.rows() && chunks.int64(c, 0) <= id; ++c) {
       GEMA_ASSERT(chunks.int64(c, 0) == id);
-      const bool right = chunks.int32_array(c, 8, samples) && chunks.int32_array(c, 9, extra);
-      if (!right || !merger_.add({chunks.int32(c, 4), chunks.int32(c, 5), chunks.int16(c, 6)},
-                                 {.device = device.id,
-                                  .start_ms = chunks.int64(c, 1),
-                                  .step_ms = static_cast<uint32_t>(chunks.int32(c, 3)),
-                                  .echoes = static_cast<uint32_t>(chunks.int16(c, 7)),
-                                  .samples = samples,
-                                  .extra = extra,
-                                  .details = chunks.bytes(c, 10)})) {
+      Result<void> right;
+      if (chunks.is_null(c, 11)) {  // from before migration 0008
+        arrays.echoes = static_cast<uint32_t>(chunks.int16(c, 7));
+        if (!chunks.int32_array(c, 8, arrays.samples) || !chunks.int32_array(c, 9, arrays.extra)) {
+          right = Error{Errc::kBadInput, "its numbers are no plain array"};
+        }
+      } else {
+        right = unpack_chunk(chunks.bytes(c, 11), arrays);
+      }
+      if (right && !merger_.add({chunks.int32(c, 4), chunks.int32(c, 5), chunks.int16(c, 6)},
+                                {.device = device.id,
+                                 .start_ms = chunks.int64(c, 1),
+                                 .step_ms = static_cast<uint32_t>(chunks.int32(c, 3)),
+                                 .echoes = arrays.echoes,
+                                 .samples = arrays.samples,
+                                 .extra = arrays.extra,
+                                 .details = chunks.bytes(c, 10)})) {
+        right = Error{Errc::kBadInput, "its numbers break the rules of a chunk"};
+      }
+      if (!right) {
         note_broken(tx, "ping_chunks", device.id, chunks.int64(c, 1), chunks.int64(c, 2),
-                    "its numbers break the rules of a chunk", out);
+                    right.error().message, out);
       }
     }
     done.push_back({device.id, first_part, merger_.take()});

@@ -471,17 +471,16 @@ TEST_F(CompactTest, LeavesABrokenRowWhereItIsAndGoesOn) {
   record("prober-1", each_second(8, kHour + 100'000, kHour + 110'000));
   record("prober-2", one(8, kIn, Verdict::kFailed));
   chunk_all(kHour + 5 * kHourMs);
-  sql("UPDATE ping_chunks SET samples = '{-77}' WHERE device_id = 8"
-      " AND array_length(samples, 1) = 1");
+  sql("UPDATE ping_chunks SET packed = '\\x0177' WHERE device_id = 8 AND results = 1");
   const Compacted done = compact_all(kHour + 6 * kHourMs);
   EXPECT_EQ(done.hours, 1U);
   EXPECT_EQ(done.broken, 2U);
   EXPECT_EQ(read(7).rows.size(), 1U);
   EXPECT_EQ(broken_.size(), 1U);
   EXPECT_EQ(read(8).rows.size(), 110U);
-  EXPECT_EQ(sql("SELECT string_agg(from_table || device_id || ':' || (kept->>'samples'), ' ')"
+  EXPECT_EQ(sql("SELECT string_agg(from_table || device_id || ':' || (kept->>'packed'), ' ')"
                 " FROM history_broken WHERE kept IS NOT NULL"),
-            "ping_chunks8:[-77]");
+            "ping_chunks8:\\x0177");
   EXPECT_EQ(sql("SELECT count(*) FROM history_broken WHERE from_table = 'ping_packed'"), "1");
   EXPECT_EQ(compactor_->status(wall_from_ms(kHour))->broken_rows, 2U);
 }
@@ -494,9 +493,13 @@ TEST_F(CompactTest, LeavesOutAShortChunkWhoseNumbersAreNoPlainArray) {
   for (const char* damage :
        {"samples = '{{1,2},{3,4}}'", "samples = '{1,NULL,3}'", "extra = '{{1},{2}}'",
         "extra = '{NULL}'", "echoes = 0", "echoes = -3", "step_ms = 0", "step_ms = -1000",
-        "details = '\\x09ff'", "samples = '{}', extra = '{5,1,1,1}'"}) {
+        "details = '\\x09ff'", "samples = '{}', extra = '{5,1,1,1}'", "packed = '\\x01'"}) {
     SCOPED_TRACE(damage);
     sql("CREATE TABLE IF NOT EXISTS saved AS SELECT * FROM ping_chunks");
+    if (std::string_view(damage).substr(0, 6) != "packed") {  // as before migration 0008
+      sql("UPDATE ping_chunks SET packed = NULL, samples = array_fill(100, ARRAY[10])"
+          " WHERE device_id = 7");
+    }
     sql(std::string("UPDATE ping_chunks SET ") + damage + " WHERE device_id = 7");
     EXPECT_TRUE(read(7).rows.empty());
     ASSERT_EQ(broken_.size(), 1U);

@@ -33,7 +33,7 @@ namespace gema::recorder {
 struct LaneOptions {
   std::string stream;  // "ping"
   postgres::Options postgres;
-  Duration commit_every = 500ms;
+  Duration commit_every = 900ms;
   Duration retry_after = 1s;     // after a failed try
   Duration check_every = 5s;     // when idle: is the database still the one we know?
   size_t pending_bytes_max = 0;  // 0 = kPendingBytesMax

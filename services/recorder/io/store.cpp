@@ -8,6 +8,7 @@
 #include "common/base/assert.h"
 #include "common/codec/hot_codec.h"
 #include "common/codec/ping_codec.h"
+#include "common/domain/packed_chunk.h"
 #include "common/postgres/binary.h"
 #include "common/postgres/migrate.h"
 #include "services/recorder/core/judge.h"
@@ -23,7 +24,7 @@ using postgres::Params;
 using postgres::Transaction;
 
 // The migration whose tables this file writes; inventory applies it.
-constexpr int kSchemaNeeded = 5;
+constexpr int kSchemaNeeded = 8;
 constexpr int64_t kLeafUs = 600LL * 1'000'000;  // ping_hot_make_leaf(): ten minutes
 
 std::string hex(std::string_view bytes) {
@@ -80,6 +81,30 @@ bool is_committed(const Batch& batch, const std::set<uint32_t>& touched, const T
 
 }  // namespace
 
+// Arrays are given as their texts.
+Store::Store(postgres::Options options)
+    : options_(std::move(options)),
+      lock_heads_("lock_heads",
+                  "SELECT partition, number, token,"
+                  " floor(extract(epoch FROM now()) * 1000000)::bigint"
+                  " FROM stream_heads WHERE stream = $1::text ORDER BY partition FOR UPDATE"),
+      write_heads_("write_heads",
+                   "UPDATE stream_heads h SET number = n.number, token = n.token"
+                   " FROM unnest($2::text::smallint[], $3::text::bigint[], $4::text::bigint[])"
+                   " AS n (partition, number, token)"
+                   " WHERE h.stream = $1::text AND h.partition = n.partition"),
+      write_positions_(
+          "write_positions",
+          "INSERT INTO stream_positions (stream, producer, epoch, partition, cumulative, highest,"
+          " missing, epoch_order, closed)"
+          " SELECT $1::text, * FROM unnest($2::text::text[], $3::text::bigint[],"
+          " $4::text::smallint[], $5::text::bigint[], $6::text::bigint[], $7::text::text[],"
+          " $8::text::bigint[], $9::text::boolean[])"
+          " ON CONFLICT (stream, producer, epoch, partition) DO UPDATE SET"
+          " cumulative = excluded.cumulative, highest = excluded.highest,"
+          " missing = excluded.missing, epoch_order = excluded.epoch_order,"
+          " closed = excluded.closed") {}
+
 template <class Work>
 auto Store::run(Work&& work) ->
     typename postgres::internal::AsResult<std::invoke_result_t<Work, Transaction&>>::type {
@@ -93,6 +118,9 @@ Result<void> Store::ensure_ready() {
   if (connection_ != nullptr && connection_->usable()) return {};
   connection_.reset();
   leaves_until_us_ = 0;
+  for (postgres::Prepared* known : {&lock_heads_, &write_heads_, &write_positions_}) {
+    known->forget();
+  }
   auto opened = postgres::Connection::open(options_);
   if (!opened) return opened.error();
   auto version = postgres::schema_version(**opened);
@@ -111,17 +139,16 @@ Result<void> Store::ensure_ready() {
 // --- positions -------------------------------------------------------------------------------
 
 Store::Heads Store::lock_heads(Transaction& tx, const std::string& stream) {
-  const auto rows = tx.exec(
-      "SELECT partition, number, token, floor(extract(epoch FROM now()) * 1000000)::bigint"
-      " FROM stream_heads WHERE stream = $1 ORDER BY partition FOR UPDATE",
-      stream);
+  Params params;
+  params.bytes(stream);
+  const BinaryResult rows(tx, lock_heads_, params);
   Heads heads;
-  for (const auto& row : rows) {
-    const auto p = row[0].as<uint32_t>();
+  for (int i = 0; i < rows.rows(); ++i) {
+    const auto p = static_cast<uint32_t>(rows.int16(i, 0));
     if (p >= kPartitions) continue;
-    heads.numbers[p] = row[1].as<int64_t>();
-    heads.tokens[p] = row[2].as<int64_t>();
-    heads.now_us = row[3].as<int64_t>();
+    heads.numbers[p] = rows.int64(i, 1);
+    heads.tokens[p] = rows.int64(i, 2);
+    heads.now_us = rows.int64(i, 3);
   }
   return heads;
 }
@@ -184,20 +211,29 @@ Committed Store::commit(Transaction& tx, const Batch& batch) {
   if (!batch.transitions.empty()) write_transitions(tx, batch);
   if (!batch.address_changes.empty()) write_address_changes(tx, batch);
   if (!batch.records.empty()) out.hot_bytes = write_hot(tx, heads, batch.records, out.hot_rows);
-  write_positions(tx, batch);
+  write_positions(tx, batch.stream, changes);
   for (const uint32_t p : touched) heads.tokens[p] = batch.token;
-  ArrayLiteral partitions;
-  for (const uint32_t p : touched) partitions.add(p);
-  if (!touched.empty()) {
-    tx.exec("UPDATE stream_heads SET token = $1 WHERE stream = $2 AND partition = ANY ($3::int[])",
-            batch.token, batch.stream, partitions.text());
-  }
+  write_heads(tx, batch.stream, heads, touched);
   out.tokens = heads.tokens;
   return out;
 }
 
-void Store::write_positions(Transaction& tx, const Batch& batch) {
-  const auto changes = batch.after.changes_since(batch.before);
+void Store::write_heads(Transaction& tx, const std::string& stream, const Heads& heads,
+                        const std::set<uint32_t>& partitions) {
+  if (partitions.empty()) return;
+  ArrayLiteral places, numbers, tokens;
+  for (const uint32_t p : partitions) {
+    places.add(p);
+    numbers.add(heads.numbers[p]);
+    tokens.add(heads.tokens[p]);
+  }
+  Params params;
+  params.bytes(stream).bytes(places.text()).bytes(numbers.text()).bytes(tokens.text());
+  const BinaryResult done(tx, write_heads_, params);
+}
+
+void Store::write_positions(Transaction& tx, const std::string& stream,
+                            const stream::PositionSet::Changes& changes) {
   if (!changes.upserts.empty()) {
     ArrayLiteral producers, epochs, partitions, cumulative, highest, missing, orders, closed;
     for (const auto& [key, position] : changes.upserts) {
@@ -210,16 +246,11 @@ void Store::write_positions(Transaction& tx, const Batch& batch) {
       orders.add(as_bigint(position.order));
       closed.add(std::string_view(position.closed ? "t" : "f"));
     }
-    tx.exec(
-        "INSERT INTO stream_positions (stream, producer, epoch, partition, cumulative, highest,"
-        " missing, epoch_order, closed)"
-        " SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::smallint[], $5::bigint[],"
-        " $6::bigint[], $7::text[], $8::bigint[], $9::boolean[])"
-        " ON CONFLICT (stream, producer, epoch, partition) DO UPDATE SET"
-        " cumulative = excluded.cumulative, highest = excluded.highest, missing = excluded.missing,"
-        " epoch_order = excluded.epoch_order, closed = excluded.closed",
-        batch.stream, producers.text(), epochs.text(), partitions.text(), cumulative.text(),
-        highest.text(), missing.text(), orders.text(), closed.text());
+    Params params;
+    params.bytes(stream).bytes(producers.text()).bytes(epochs.text()).bytes(partitions.text());
+    params.bytes(cumulative.text()).bytes(highest.text()).bytes(missing.text());
+    params.bytes(orders.text()).bytes(closed.text());
+    const BinaryResult done(tx, write_positions_, params);
   }
   if (!changes.removals.empty()) {
     ArrayLiteral producers, epochs, partitions;
@@ -232,7 +263,7 @@ void Store::write_positions(Transaction& tx, const Batch& batch) {
         "DELETE FROM stream_positions p USING unnest($2::text[], $3::bigint[], $4::smallint[])"
         " AS gone (producer, epoch, partition) WHERE p.stream = $1 AND p.producer = gone.producer"
         " AND p.epoch = gone.epoch AND p.partition = gone.partition",
-        batch.stream, producers.text(), epochs.text(), partitions.text());
+        stream, producers.text(), epochs.text(), partitions.text());
   }
 }
 
@@ -254,7 +285,6 @@ uint64_t Store::write_hot(Transaction& tx, Heads& heads, const std::vector<Recor
     leaves_until_us_ = (heads.now_us / kLeafUs + 2) * kLeafUs;
   }
   uint64_t bytes = 0;
-  ArrayLiteral partitions, numbers;
   CopyIn copy(tx,
               "COPY ping_hot (number, written_at, results, partition, batches) FROM STDIN"
               " (FORMAT binary)");
@@ -268,14 +298,8 @@ uint64_t Store::write_hot(Transaction& tx, Heads& heads, const std::vector<Recor
     copy.bytes(batches[p]);
     bytes += batches[p].size();
     ++rows;
-    partitions.add(p);
-    numbers.add(heads.numbers[p]);
   }
   copy.finish();
-  tx.exec(
-      "UPDATE stream_heads h SET number = n.number FROM unnest($1::smallint[], $2::bigint[])"
-      " AS n (partition, number) WHERE h.stream = 'ping' AND h.partition = n.partition",
-      partitions.text(), numbers.text());
   return bytes;
 }
 
@@ -396,7 +420,12 @@ Result<uint64_t> Store::take_in(WallTime now) {
            .payload = std::string(rows.bytes(i, 5))});
     }
     uint64_t hot_rows = 0;
-    if (!records.empty()) write_hot(tx, heads, records, hot_rows);
+    if (!records.empty()) {
+      write_hot(tx, heads, records, hot_rows);
+      std::set<uint32_t> touched;
+      for (const RecordRow& record : records) touched.insert(record.key.partition);
+      write_heads(tx, "ping", heads, touched);
+    }
     return records.size();
   });
   if (!done) leaves_until_us_ = 0;
@@ -493,7 +522,7 @@ void copy_chunks(Transaction& tx, const Chunks& chunks, int64_t last,
                  const std::vector<std::array<int32_t, 3>>& source_columns) {
   CopyIn copy(tx,
               "COPY ping_chunks (device_id, start_ms, part, step_ms, location_id, producer_id,"
-              " clock_steps, echoes, samples, extra, details) FROM STDIN (FORMAT binary)");
+              " clock_steps, echoes, results, packed, details) FROM STDIN (FORMAT binary)");
   for (const ChunkHead& h : chunks.heads) {
     copy.row(11);
     copy.int64(as_bigint(h.device));
@@ -504,12 +533,8 @@ void copy_chunks(Transaction& tx, const Chunks& chunks, int64_t last,
     copy.int32(source_columns[h.source][1]);
     copy.int16(static_cast<int16_t>(source_columns[h.source][2]));
     copy.int16(static_cast<int16_t>(h.echoes));
-    copy.int32_array(chunks.samples_of(h));
-    if (h.extra_begin == h.extra_end) {
-      copy.null();
-    } else {
-      copy.int32_array(chunks.extra_of(h));
-    }
+    copy.int32(static_cast<int32_t>(h.results));
+    copy.bytes(pack_chunk(h.echoes, chunks.samples_of(h), chunks.extra_of(h)));
     if (h.details_begin == h.details_end) {
       copy.null();
     } else {
@@ -533,6 +558,7 @@ Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration
   const ClockSteps clock_steps = read_clock_steps(tx);
   Sources sources;
   Transposer transposer;
+  PingResults results;
   {
     Params params;
     params.int16(static_cast<int16_t>(partition)).int64(watermark).int64(extent.last);
@@ -543,7 +569,6 @@ Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration
         params);
     for (int i = 0; i < rows.rows(); ++i) {
       auto take = [&](const HotRecord& record) {
-        PingResults results;
         auto decoded = decode_ping(record.payload, results);
         const char* unfit = decoded ? unfit_for_chunks(results, now) : nullptr;
         if (!decoded || unfit != nullptr) {
@@ -555,7 +580,7 @@ Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration
         const uint32_t source =
             sources.id({results.location, std::string(record.producer),
                         steps == clock_steps.end() ? int16_t{0} : steps->second});
-        transposer.add(source, std::move(results));
+        transposer.add(source, results);
       };
       if (auto read = read_hot(rows.bytes(i, 0), take); !read) {
         // What came before the break is taken; the row is kept whole, for people.

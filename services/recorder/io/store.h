@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "common/domain/ping.h"
 #include "common/domain/slot.h"
 #include "common/domain/transition.h"
+#include "common/postgres/binary.h"
 #include "common/postgres/connection.h"
 #include "common/stream/core/position_set.h"
 #include "services/recorder/core/gap_spans.h"
@@ -130,7 +132,7 @@ struct RowRetention {
 
 class Store {
  public:
-  explicit Store(postgres::Options options) : options_(std::move(options)) {}
+  explicit Store(postgres::Options options);
 
   // Connects when needed; waits for nothing. kUnavailable while the schema is older than this
   // binary's (inventory brings it up), kPermanent when it is newer.
@@ -157,10 +159,13 @@ class Store {
   Heads lock_heads(postgres::Transaction& tx, const std::string& stream);
   Loaded read(postgres::Transaction& tx, const std::string& stream);
   Committed commit(postgres::Transaction& tx, const Batch& batch);
-  // Returns bytes written. Raises heads' numbers and stores them.
+  // Returns bytes written. Raises heads' numbers; write_heads() stores them.
   uint64_t write_hot(postgres::Transaction& tx, Heads& heads, const std::vector<RecordRow>& records,
                      uint64_t& rows);
-  void write_positions(postgres::Transaction& tx, const Batch& batch);
+  void write_heads(postgres::Transaction& tx, const std::string& stream, const Heads& heads,
+                   const std::set<uint32_t>& partitions);
+  void write_positions(postgres::Transaction& tx, const std::string& stream,
+                       const stream::PositionSet::Changes& changes);
   void write_rarities(postgres::Transaction& tx, const Batch& batch);
   void write_transitions(postgres::Transaction& tx, const Batch& batch);
   void write_address_changes(postgres::Transaction& tx, const Batch& batch);
@@ -175,6 +180,10 @@ class Store {
 
   postgres::Options options_;
   std::unique_ptr<postgres::Connection> connection_;
+  // What every commit says.
+  postgres::Prepared lock_heads_;
+  postgres::Prepared write_heads_;
+  postgres::Prepared write_positions_;
   // Hot leaves exist for rows written before this instant of the database's clock.
   int64_t leaves_until_us_ = 0;
   WallTime swept_at_{};
