@@ -307,9 +307,9 @@ void Store::write_rarities(Transaction& tx, const Batch& batch) {
   for (const EpochRow& e : batch.epochs) {
     tx.exec(
         "INSERT INTO stream_epochs (stream, producer, epoch, predecessor, reason, clock_steps)"
-        " VALUES ($1, $2, $3, $4, $5::smallint, coalesce((SELECT clock_steps FROM stream_epochs"
-        "   WHERE stream = $1 AND producer = $2 AND epoch = $4), 0)"
-        "   + CASE WHEN $5::int = $6::int THEN 1 ELSE 0 END)"
+        " VALUES ($1, $2, $3, $4, $5::smallint, least(32767, coalesce((SELECT clock_steps FROM"
+        "   stream_epochs WHERE stream = $1 AND producer = $2 AND epoch = $4), 0)"
+        "   + CASE WHEN $5::int = $6::int THEN 1 ELSE 0 END))"
         " ON CONFLICT DO NOTHING",
         batch.stream, e.producer, as_bigint(e.epoch), as_bigint(e.predecessor),
         static_cast<int>(e.reason), static_cast<int>(stream::EpochReason::kClockStep));

@@ -554,6 +554,18 @@ TEST_F(StoreTest, TakesTheLaterEpochForSlotsRepeatedAfterAClockStep) {
   EXPECT_EQ(sql("SELECT string_agg(verdict, ',') FROM ping_checks"), "failed");
 }
 
+TEST_F(StoreTest, StopsCountingClockStepsAtTheMostARowHolds) {
+  Batch b = empty_batch();
+  b.epochs = {{"prober-1", 1, 0, stream::EpochReason::kNewSpool}};
+  commit(b);
+  sql("UPDATE stream_epochs SET clock_steps = 32767");
+  b = empty_batch();
+  b.epochs = {{"prober-1", 2, 1, stream::EpochReason::kClockStep}};
+  take_seq(b, "prober-1", 2, 0);
+  commit(b);
+  EXPECT_EQ(sql("SELECT string_agg(clock_steps::text, ' ') FROM stream_epochs"), "32767 32767");
+}
+
 TEST_F(StoreTest, KeepsLocationsApart) {
   record("prober-1", batch_of({7}, kStartMs, Verdict::kAnswered, 100, "jakarta"));
   record("prober-2", batch_of({7}, kStartMs, Verdict::kFailed, 0, "bandung"));
