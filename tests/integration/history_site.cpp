@@ -496,16 +496,27 @@ Audit HistorySite::audit_rollups(const Plan& plan) {
   auto connection = connect();
   struct Kind {
     const char* table;
+    const char* period;
     const char* column;
     int64_t span_ms;
   };
-  for (const Kind& kind : {Kind{"ping_rollup_minutes", "hour_ms", kHourMs},
-                           Kind{"ping_rollup_hours", "day_ms", kDayMs}}) {
+  // Recent hours are of use until their day is built.
+  std::set<int64_t> built;
+  auto days_built = connection->transact([&](Transaction& tx) {
+    for (const auto& row : tx.exec("SELECT day_ms FROM ping_days"))
+      built.insert(row[0].as<int64_t>());
+  });
+  if (!days_built) throw std::runtime_error(days_built.error().message);
+  for (const Kind& kind : {Kind{"ping_rollup_minutes", "hour_ms", "rollups", kHourMs},
+                           Kind{"ping_rollup_recent", "hour_ms", "rollup", kHourMs},
+                           Kind{"ping_rollup_hours", "day_ms", "rollups", kDayMs}}) {
     const bool days = kind.span_ms == kDayMs;
+    const bool recent = kind.column == std::string_view("rollup");
     std::map<std::pair<DeviceId, int64_t>, Rollup> stored;
     auto done = connection->transact([&](Transaction& tx) {
       const BinaryResult rows(
-          tx, fmt::format("SELECT device_id, {}, rollups FROM {}", kind.column, kind.table), {});
+          tx, fmt::format("SELECT device_id, {}, {} FROM {}", kind.period, kind.column, kind.table),
+          {});
       for (int i = 0; i < rows.rows(); ++i) {
         const auto all = unpack_rollups(rows.bytes(i, 2));
         if (!all) {
@@ -524,6 +535,7 @@ Audit HistorySite::audit_rollups(const Plan& plan) {
         // The day of now is not built yet.
         if (days && it == stored.end() && at + kDayMs > unix_ms(runtime::read_clock().wall))
           continue;
+        if (recent && built.count(floor_to(at, kDayMs)) > 0) continue;
         Rollup expected;
         const int64_t begin = std::max(at, plan.from_ms);
         const int64_t end = std::min(at + kind.span_ms, plan.to_ms);
