@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "common/base/assert.h"
 
@@ -295,21 +296,23 @@ void Pieces::read_old_minutes() {
 void Pieces::read_minutes() {
   for (auto& entry : minutes_) sort_unique(entry.second);
   const Devices* all = devices_;
-  // What has no row of minutes is looked for among results.
-  ByHour missing = minutes_;
+  ByHour found;
   for (const Run& run : runs_of(minutes_)) {
     const Devices some(*run.devices);
     devices_ = &some;
     read_groups(kMinutes, fmt::format("hour_ms >= {} AND hour_ms < {}", run.from_ms, run.to_ms),
                 [&](const Group& group) {
-                  std::erase(missing[group.start_ms], group.device);
+                  found[group.start_ms].push_back(group.device);
                   take_minutes(group);
                 });
   }
   devices_ = all;
-  for (auto& [hour_ms, devices] : missing) {
-    auto& results = results_[hour_ms];
-    results.insert(results.end(), devices.begin(), devices.end());
+  // What has no row of minutes is looked for among results.
+  for (const auto& [hour_ms, devices] : minutes_) {
+    std::vector<DeviceId>& there = found[hour_ms];
+    sort_unique(there);
+    std::set_difference(devices.begin(), devices.end(), there.begin(), there.end(),
+                        std::back_inserter(results_[hour_ms]));
   }
 }
 
