@@ -419,6 +419,33 @@ void Pieces::roll_up(DeviceId device, const Merged& merged, int64_t hour_ms, siz
   }
 }
 
+// Results of the hour are there, if none within the cuts: that tells all.
+void Pieces::drop_told(ByHour& hours) {
+  ByHour told;
+  for (const Run& run : runs_of(hours)) {
+    Params span;
+    span.int64(run.from_ms).int64(run.to_ms);
+    const std::string where =
+        "start_ms >= $1 AND start_ms < $2" + Devices(*run.devices).where("device_id");
+    const BinaryResult rows(
+        scan_.tx(),
+        fmt::format("SELECT DISTINCT device_id, start_ms - start_ms % 3600000 FROM ("
+                    "SELECT device_id, start_ms FROM ping_packed WHERE {0} UNION ALL "
+                    "SELECT device_id, start_ms FROM ping_chunks WHERE {0}) AS stored",
+                    where),
+        span);
+    for (int i = 0; i < rows.rows(); ++i) {
+      told[rows.int64(i, 1)].push_back(static_cast<DeviceId>(rows.int64(i, 0)));
+    }
+  }
+  for (auto& [hour_ms, devices] : told) {
+    sort_unique(devices);
+    std::erase_if(hours[hour_ms], [&there = devices](DeviceId device) {
+      return std::binary_search(there.begin(), there.end(), device);
+    });
+  }
+}
+
 // Hours that are cut, or whose rollups are broken, and of which no results are there any more: what
 // the day or the hour says goes to where its middle lies.
 void Pieces::read_coarse() {
@@ -429,7 +456,7 @@ void Pieces::read_coarse() {
       if (!from_results(device, hour_ms)) coarse[hour_ms].push_back(device);
     }
   }
-  if (coarse.empty()) return;
+  drop_told(coarse);
   const size_t told = broken_.size();  // once is enough
   auto take = [&](const Group& group, size_t index, int64_t hour_ms) {
     if (!wanted(coarse, hour_ms, group.device)) return;

@@ -79,6 +79,7 @@ class Pieces {
   void take_minutes(const Group& group);
   void read_results();
   void roll_up(DeviceId device, const Merged& merged, int64_t hour_ms, size_t begin, size_t end);
+  void drop_told(ByHour& hours);
   void read_coarse();
   void emit(const Piece& piece, const Rollup& rollup);
 

@@ -526,6 +526,20 @@ TEST_F(ReadsTest, TakeMinutesOfHoursThatWereCompactedBeforeThereWereRecentRows) 
   expect_series(device, kDay + 7'000, kDay + kDayMs, 50);
 }
 
+// Found with GEMA_TEST_SEED=2: the hour's rollup was taken for all that was left of it.
+TEST_F(ReadsTest, DoNotTakeResultsBesideTheWindowForOnesThatAreNoMore) {
+  const Checked device{8, 60'000};
+  record("p1", checks(device, kDay + 2'400'000, kDay + kHourMs, "default"));
+  chunk_all(kDay + kHourMs);
+  compact(kDay + 2 * kHourMs);
+  ASSERT_EQ(sql("SELECT count(*) FROM ping_rollup_recent"), "1");
+  // It holds the middle of the hour.
+  auto read = history::read_statistics(*connection_,
+                                       {.from_ms = kDay + 1'200'000, .to_ms = kDay + 2'100'000});
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_TRUE(read->devices.empty());
+}
+
 TEST_F(ReadsTest, RefuseWhatMakesNoSense) {
   auto code = [](const auto& result) {
     return result ? std::string("answered") : result.error().message;
