@@ -165,6 +165,8 @@ class HistoryFaultsTest : public ::testing::Test {
     const Audit before = site_->audit_reader(plan_);
     EXPECT_TRUE(before.clean()) << before.text() << site_->recorder_log();
     EXPECT_EQ(before.found, plan_.samples());
+    const Audit both = site_->audit_tables(plan_, false);
+    EXPECT_TRUE(both.clean()) << both.text();
     site_->drop_leaves();
     for (const Audit& audit : {site_->audit_reader(plan_), site_->audit_tables(plan_, true),
                                site_->audit_rollups(plan_)}) {

@@ -452,11 +452,26 @@ Audit HistorySite::audit_tables(const Plan& plan, bool packed_only) {
              true, packed.int32(i, 2));
       }
       const BinaryResult chunks(tx,
-                                "SELECT start_ms, step_ms, echoes, samples, extra, details FROM"
-                                " ping_chunks WHERE device_id = $1",
+                                "SELECT start_ms, step_ms, coalesce(echoes, 0::smallint), samples,"
+                                " extra, details, packed FROM ping_chunks WHERE device_id = $1",
                                 params);
       std::vector<int32_t> samples, extra;
       for (int i = 0; i < chunks.rows(); ++i) {
+        if (!chunks.is_null(i, 6)) {
+          if (!unpack_chunk(chunks.bytes(i, 6), arrays)) {
+            ++audit.broken;
+            continue;
+          }
+          take({.device = d,
+                .start_ms = chunks.int64(i, 0),
+                .step_ms = static_cast<uint32_t>(chunks.int32(i, 1)),
+                .echoes = arrays.echoes,
+                .samples = arrays.samples,
+                .extra = arrays.extra,
+                .details = chunks.bytes(i, 5)},
+               false, -1);
+          continue;
+        }
         if (!chunks.int32_array(i, 3, samples) || !chunks.int32_array(i, 4, extra)) {
           ++audit.broken;
           continue;
