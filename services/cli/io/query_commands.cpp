@@ -108,20 +108,27 @@ Cell share(uint64_t part, uint64_t of) {
 
 // --- results ---------------------------------------------------------------------------------
 
-std::string echoes_text(const history::Results& results, const history::Row& row) {
+// For people in ms; for programs as in an export, in us with ";" between.
+std::string echoes_text(const history::Results& results, const history::Row& row, bool people) {
   std::string out;
   for (const history::Echo& echo : results.echoes_of(row)) {
-    if (!out.empty()) out += ' ';
-    out += echo.outcome == EchoOutcome::kReply
-               ? fmt::format("{:.2f}", static_cast<double>(echo.rtt_us) / 1'000)
-               : std::string(to_string(echo.outcome));
+    if (!out.empty()) out += people ? ' ' : ';';
+    if (echo.outcome != EchoOutcome::kReply) {
+      out += to_string(echo.outcome);
+    } else if (people) {
+      out += fmt::format("{:.2f}", static_cast<double>(echo.rtt_us) / 1'000);
+    } else {
+      out += std::to_string(echo.rtt_us);
+    }
   }
-  if (row.burst_sent > 0) out += fmt::format(" +{}/{}", row.burst_answered, row.burst_sent);
+  if (people && row.burst_sent > 0) {
+    out += fmt::format(" +{}/{}", row.burst_answered, row.burst_sent);
+  }
   return out;
 }
 
-Row result_row(const KnownDevice& device, const history::Results& results,
-               const history::Row& row) {
+Row result_row(const KnownDevice& device, const history::Results& results, const history::Row& row,
+               bool people) {
   uint64_t answered = row.burst_answered;
   uint32_t least = UINT32_MAX;
   uint32_t most = 0;
@@ -142,7 +149,7 @@ Row result_row(const KnownDevice& device, const history::Results& results,
                     std::string(to_string(row.verdict)), std::string(to_string(row.reason)), sent,
                     answered, or_none(answered > 0, Micros{least}),
                     or_none(answered > 0, Micros{row.rtt_us}), or_none(answered > 0, Micros{most}),
-                    echoes_text(results, row),
+                    echoes_text(results, row, people), uint64_t{row.burst_sent},
                     details == nullptr || details->text.empty() ? Cell() : Cell(details->text)},
           .look = look_of(row.verdict)};
 }
@@ -171,7 +178,9 @@ int results_command(const CommonOptions& common, const QueryOptions& query) {
                           {"rtt_mean_us", "ms"},
                           {"rtt_max_us", ""},
                           {"echoes", "echoes"},
+                          {"burst_sent", ""},
                           {"text", ""}}};
+  const bool people = asked->session.paper.format == Format::kTable;
   history::Reader reader(*asked->connection);
   bool truncated = false;
   for (const KnownDevice* device : asked->devices) {
@@ -179,7 +188,7 @@ int results_command(const CommonOptions& common, const QueryOptions& query) {
     if (!results) return fail(results.error());
     for (const history::Row& row : results->rows) {
       if (asked->location && results->location(row) != *asked->location) continue;
-      sheet.rows.push_back(result_row(*device, *results, row));
+      sheet.rows.push_back(result_row(*device, *results, row, people));
     }
     truncated = truncated || results->truncated;
     tell_broken(reader.broken());

@@ -104,6 +104,9 @@ Result<Compacted> CompactStore::step(WallTime now) {
     // An import (gema import) writes packed rows and rollups, too: one of us at a time.
     if (!tx.exec("SELECT pg_try_advisory_xact_lock(hashtext('gema compaction'))")[0][0]
              .as<bool>()) {
+      // What was found to do may be another thing then.
+      hour_.reset();
+      day_.reset();
       out.idle = true;
       return out;
     }

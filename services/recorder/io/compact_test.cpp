@@ -611,6 +611,20 @@ TEST_F(CompactTest, LetsOnlyOneCompactorWork) {
   EXPECT_EQ(compact_all(kHour + 5 * kHourMs).hours, 1U);
 }
 
+TEST_F(CompactTest, IdlesWhileAnImportIsAtWorkAndGoesOnAfterwards) {
+  auto import = std::move(*Connection::open(options_.postgres));
+  auto held = import->transact([&](Transaction& tx) {
+    tx.exec("SELECT pg_advisory_xact_lock(hashtext('gema compaction'))");
+    auto idle = compactor_->step(wall_from_ms(kHour));
+    ASSERT_TRUE(idle) << idle.error().message;
+    EXPECT_TRUE(idle->idle);
+  });
+  ASSERT_TRUE(held);
+  auto done = compactor_->step(wall_from_ms(kHour));
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_FALSE(done->idle);
+}
+
 TEST_F(CompactTest, DropsWhatIsPastItsRetentionAndCleansUpOnDemand) {
   for (const int days : {0, 3, 40}) {
     record("prober-1", one(7, kIn - days * kDayMs, Verdict::kAnswered));
