@@ -253,7 +253,7 @@ void tell_done(const ImportDone& done) {
     fmt::print("  all of it was there already: nothing changed\n");
   }
   count(done.doubled, "results for a slot that the same source had already: the better one stays");
-  count(done.measured_here, "results left out: a prober of Gema's has one for the very slot");
+  count(done.measured_here, "results left out: somebody else has one for the very slot");
   count(done.too_old, "results left out: older than any retention");
   count(done.broken_rows, "stored rows do not decode and were left as they are");
   if (done.refused_days > 0) {

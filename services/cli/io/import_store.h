@@ -37,7 +37,7 @@ struct ImportDone {
   uint64_t only_rollups = 0;   // past raw retention: in hour rollups only
   uint64_t too_old = 0;        // past every retention: left out
   uint64_t doubled = 0;        // the same source had one for the slot
-  uint64_t measured_here = 0;  // a prober of ours had a result for the very slot: left out
+  uint64_t measured_here = 0;  // somebody else had a result for the very slot: left out
   uint64_t replaced = 0;       // of an earlier import
   uint64_t hours = 0;          // hours of devices
   uint64_t unchanged_hours = 0;
