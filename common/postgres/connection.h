@@ -114,15 +114,14 @@ class Connection {
   // it returns without an error, else rolled back.
   template <class Work>
   auto transact(Work&& work) {
-    return run(nullptr, std::forward<Work>(work));
+    return run<pqxx::work>(std::forward<Work>(work));
   }
 
   // The same, read only, all statements seeing one snapshot. The snapshot is taken by the first
   // statement that needs one (LOCK TABLE does not).
   template <class Work>
   auto snapshot(Work&& work) {
-    return run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-               std::forward<Work>(work));
+    return run<PqxxSnapshot>(std::forward<Work>(work));
   }
 
   // False: open another one.
@@ -131,15 +130,14 @@ class Connection {
  private:
   explicit Connection(PGconn* raw);
 
-  template <class Work>
-  auto run(const char* first, Work&& work) ->
+  template <class Begun, class Work>
+  auto run(Work&& work) ->
       typename internal::AsResult<std::invoke_result_t<Work, Transaction&>>::type {
     using Returned = std::invoke_result_t<Work, Transaction&>;
     if (!usable()) return Error{Errc::kUnavailable, "PostgreSQL: the connection was lost"};
     try {
-      pqxx::work tx(*pqxx_);
+      Begun tx(*pqxx_);
       Transaction transaction(tx, raw_);
-      if (first != nullptr) transaction.exec(first);
       if constexpr (std::is_void_v<Returned>) {
         work(transaction);
         tx.commit();

@@ -122,6 +122,28 @@ TEST_F(Postgres, SaysSoWhenTheServerIsAwayOrRefusesUs) {
   EXPECT_EQ(away.error().code, Errc::kUnavailable) << away.error().message;
 }
 
+TEST_F(Postgres, ASnapshotSeesOneMomentAndWritesNothing) {
+  auto reader = connect();
+  auto writer = connect();
+  ASSERT_TRUE(writer->transact([](Transaction& tx) { tx.exec("CREATE TABLE t (a int)"); }));
+  const auto count = [](Transaction& tx) {
+    return tx.exec("SELECT count(*) FROM t")[0][0].as<int64_t>();
+  };
+  const auto seen = reader->snapshot([&](Transaction& tx) {
+    const int64_t before = count(tx);
+    EXPECT_TRUE(
+        writer->transact([](Transaction& other) { other.exec("INSERT INTO t VALUES (1)"); }));
+    EXPECT_EQ(tx.exec("SHOW transaction_isolation")[0][0].as<std::string>(), "repeatable read");
+    EXPECT_EQ(count(tx), before);
+    return before;
+  });
+  ASSERT_TRUE(seen) << seen.error().message;
+  EXPECT_EQ(*seen, 0);
+  EXPECT_EQ(*reader->snapshot(count), 1) << "the next one sees it";
+  EXPECT_FALSE(reader->snapshot([](Transaction& tx) { tx.exec("INSERT INTO t VALUES (2)"); }));
+  EXPECT_EQ(*reader->transact(count), 1);
+}
+
 TEST_F(Postgres, CopiesAndReadsBackInBinary) {
   auto c = connect();
   const std::vector<int32_t> numbers{1, -2, std::numeric_limits<int32_t>::min()};

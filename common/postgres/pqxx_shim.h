@@ -18,6 +18,8 @@ namespace gema::postgres {
 #if PQXX_VERSION_MAJOR >= 7
 
 using PqxxConnection = pqxx::connection;
+using PqxxSnapshot =
+    pqxx::transaction<pqxx::isolation_level::repeatable_read, pqxx::write_policy::read_only>;
 
 // Takes ownership of `raw`, which must be connected.
 inline std::unique_ptr<PqxxConnection> adopt(PGconn* raw) {
@@ -34,6 +36,8 @@ inline std::string sqlstate_of(const pqxx::sql_error& e) {
 }
 
 #else
+
+using PqxxSnapshot = pqxx::transaction<pqxx::repeatable_read, pqxx::read_only>;
 
 // Hands out the connection it was given, once. Whatever asks for another one is told that the
 // connection is broken, which is the truth.
