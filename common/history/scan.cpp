@@ -29,33 +29,6 @@ auto key_of(const LateAnswer& a) {
                   a.stray.rtt_us);
 }
 
-// Takes result `i` of a batch.
-void append_one(const PingResults& from, size_t i, Source& source) {
-  const ResultView v = gema::view_of(from, i);
-  PingResults& to = source.results;
-  to.device.push_back(from.device[i]);
-  to.interval_ms.push_back(from.interval_ms[i]);
-  to.due_ms.push_back(from.due_ms[i]);
-  to.verdict.push_back(v.verdict);
-  to.reason.push_back(v.reason);
-  to.echo_outcome.insert(to.echo_outcome.end(), v.outcomes.begin(), v.outcomes.end());
-  to.echo_rtt_us.insert(to.echo_rtt_us.end(), v.rtt_us.begin(), v.rtt_us.end());
-  to.echo_begin.push_back(static_cast<uint32_t>(to.echo_outcome.size()));
-  const auto index = static_cast<uint32_t>(to.size() - 1);
-  if (v.burst_sent > 0) {
-    to.burst.push_back({index, v.burst_sent, {v.burst_rtt_us.begin(), v.burst_rtt_us.end()}});
-  }
-  for (EchoNote note : v.notes) {
-    note.index = index;
-    to.notes.push_back(note);
-  }
-  for (ProofResult proof : v.proofs) {
-    proof.index = index;
-    to.proofs.push_back(proof);
-  }
-  if (!v.text.empty()) source.texts.push_back({index, std::string(v.text)});
-}
-
 }  // namespace
 
 // --- names, devices, sources ------------------------------------------------------------------
@@ -134,13 +107,7 @@ ResultView view_of(const Source& source, size_t i) {
             .outcomes = {r.echo_outcome.data() + begin, count},
             .rtt_us = {r.echo_rtt_us.data() + begin, count}};
   }
-  ResultView view = gema::view_of(source.results, i);
-  if (source.texts.empty()) return view;
-  const auto text =
-      std::lower_bound(source.texts.begin(), source.texts.end(), i,
-                       [](const ResultText& t, size_t index) { return t.index < index; });
-  if (text != source.texts.end() && text->index == i) view.text = text->text;
-  return view;
+  return gema::view_of(source.results, source.texts, i);
 }
 
 // --- which result counts ----------------------------------------------------------------------
@@ -305,7 +272,8 @@ void Scan::take_hot(std::string_view producer, uint64_t epoch, std::string_view 
   for (size_t i = 0; i < scratch_.size(); ++i) {
     if (!hot_devices_.has(scratch_.device[i])) continue;
     if (scratch_.due_ms[i] < hot_from_ms_ || scratch_.due_ms[i] >= hot_to_ms_) continue;
-    append_one(scratch_, i, hot_[scratch_.device[i]].of(location, by, steps));
+    Source& source = hot_[scratch_.device[i]].of(location, by, steps);
+    append_result(scratch_, i, source.results, source.texts);
   }
   for (const Stray& stray : scratch_.strays) {
     if (!hot_devices_.has(stray.device)) continue;
