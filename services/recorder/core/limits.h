@@ -61,8 +61,8 @@ inline constexpr int64_t kGapRowsMax = 1'000'000;
 inline constexpr int64_t kSweepRowsMax = 10'000;
 // How often rows past their retention are looked for.
 inline constexpr auto kSweepEvery = 1h;
-// An hour or day that PostgreSQL refuses to let be compacted (a damaged page) is put off for so long;
-// others are compacted meanwhile.
+// An hour or day that PostgreSQL refuses to let be compacted (a damaged page) is put off for so
+// long; others are compacted meanwhile.
 inline constexpr auto kCompactPutOff = 1h;
 // Rows of history_broken; further ones are counted only.
 inline constexpr int64_t kBrokenRowsMax = 10'000;
