@@ -16,7 +16,7 @@ struct Config {
   std::chrono::milliseconds commit_every{900};
   // How often hot rows become chunks. Longer: longer, cheaper chunks, and a longer hot tail for
   // readers to go through.
-  std::chrono::seconds chunk_every{60};
+  std::chrono::seconds chunk_every{120};
   // How long every single result is kept.
   uint32_t raw_retention_days = 90;
   // How long after an hour's end, and after the last result that came late for it, its results are

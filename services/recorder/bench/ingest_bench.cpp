@@ -4,7 +4,7 @@
 //   ingest_bench [--quick] [--rounds N] [--hours-per-round N] [--prefill ROWS] [NAME=VALUE...]
 //
 // Ours, counted: the recorder's decoding, judging, committing of hot rows (every second, as 900 ms
-// and flushes of 200 ms make it), transposing into short chunks (every 60 s of slots), packing the
+// and flushes of 200 ms make it), transposing into short chunks (every 120 s of slots), packing the
 // closed hours, rolling them up, dropping what was packed; and everything that PostgreSQL does,
 // with a checkpoint at the end of each round. Not counted: making the results, and the bus (the
 // catch-up measures that).
@@ -35,6 +35,7 @@ using postgres::Transaction;
 
 constexpr DeviceId kDevices = 10'000;
 constexpr int64_t kStart = 1'799'971'200'000;  // a day begins
+constexpr int64_t kChunkEveryMs = 120'000;     // as recorder.chunk_every_s is by default
 constexpr auto kForEver = std::chrono::hours(24 * 36500);
 
 double median(std::vector<double> values) {
@@ -208,7 +209,7 @@ class Ours {
           t0 = thread_cpu_s();
           commit_s += t0 - t1;
         }
-        if ((step + 1) % (60'000 / Load::kFlushMs) == 0) {
+        if ((step + 1) % (kChunkEveryMs / Load::kFlushMs) == 0) {
           t0 = thread_cpu_s();
           chunk();
           chunk_s += thread_cpu_s() - t0;

@@ -15,7 +15,7 @@ namespace gema::recorder {
 
 struct ChunkerOptions {
   postgres::Options postgres;
-  Duration chunk_every = 60s;
+  Duration chunk_every = 120s;
   Duration housekeep_every = 60s;
   Duration retry_after = 5s;
   RowRetention retention;

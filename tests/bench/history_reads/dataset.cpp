@@ -14,7 +14,9 @@ constexpr int64_t kMinuteMs = 60'000;
 constexpr int64_t kHourMs = 3'600'000;
 constexpr int64_t kDayMs = 86'400'000;
 constexpr Duration kForever = std::chrono::hours(24 * 36'500);
-// Short chunks are of a minute from here on: the open hour, and those that wait for it.
+// As recorder.chunk_every_s is by default.
+constexpr int64_t kChunkMs = 120'000;
+// Short chunks are of two minutes from here on: the open hour, and those that wait for it.
 constexpr int64_t kShortMs = 80 * kMinuteMs;
 
 std::vector<DeviceId> all_ids(uint32_t devices) {
@@ -128,11 +130,11 @@ uint64_t History::fill() {
   fill_long(store);
   const Members who = members(all_ids(plan_.devices));
   const int64_t from = plan_.day_begin_ms();
-  const int64_t hot_from = plan_.end_ms - kMinuteMs;
+  const int64_t hot_from = plan_.end_ms - kChunkMs;
   for (int64_t at = from; at < hot_from;) {
     const bool live = at >= plan_.end_ms - kShortMs;
-    // Short ones on the minute, long ones never across an hour.
-    const int64_t span = live ? kMinuteMs : 10 * kMinuteMs;
+    // Short ones each two minutes, long ones never across an hour.
+    const int64_t span = live ? kChunkMs : 10 * kMinuteMs;
     const int64_t to = std::min((at / span + 1) * span, hot_from);
     commit(store, who, at, to, live ? 1'000 : kMinuteMs);
     chunk(store, to);
@@ -184,7 +186,9 @@ void History::run_compactor() {
     if (!kept && kept.error().code != Errc::kRetryable) must(kept);
     done_ms = now_ms;
   }
-  must(store.housekeep(wall_from_ms(done_ms)));
+  // As the hourly leaves will have gone ten minutes after they were packed, some at a time.
+  while (must(store.housekeep(wall_from_ms(done_ms + kHourMs))).chunk_leaves_dropped > 0) {
+  }
 }
 
 uint64_t fill_rows(const postgres::Options& options, const Samples& samples, const Plan& plan) {
