@@ -33,7 +33,7 @@ def stack(lab, servers, tmp_path_factory):
         f"{RESET},reset,1,500,,,22\n"
         f"{PLAIN},plain,1,500,,,\n", encoding="utf-8")
     lab.mute([WEB, JSON, TCP, RESET])
-    made = Stack(devices=file)
+    made = Stack(devices=file, config="recorder: {chunk_every_s: 2}\n")
     try:
         made.start()
         yield made
