@@ -48,6 +48,10 @@ class Commands {
   int run(int argc, char** argv) {
     try {
       app_.parse(argc, argv);
+    } catch (const CLI::RequiredError& e) {
+      const auto rest = app_.remaining();
+      if (!app_.get_subcommands().empty() || rest.empty()) return app_.exit(e) == 0 ? 0 : kUsage;
+      return fail({Errc::kBadInput, rest.front() + ": is no command; gema --help names all"});
     } catch (const CLI::ParseError& e) {
       return app_.exit(e) == 0 ? 0 : kUsage;
     }
@@ -63,7 +67,8 @@ class Commands {
 
   template <class Options>
   void add_devices(CLI::App* sub, Options& options) {
-    sub->add_option("DEVICE", options.devices, fmt::format("Which {}.", kDevicesHelp))->required();
+    sub->add_option("DEVICE", options.devices, fmt::format("Which devices: {}.", kDevicesHelp))
+        ->required();
   }
 
   template <class Options>
@@ -174,6 +179,7 @@ class Commands {
         ->check(CLI::Range(1U, 36'500U));
     sub->add_flag("--dry-run", cleanup_.dry_run, "Only say what would go.");
     add_format(sub);
+    sub->footer("");
   }
 
   CLI::App app_;

@@ -1,6 +1,7 @@
 // The program gema against a real PostgreSQL: old files in, questions answered, results out.
 #include <gtest/gtest.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <csignal>
@@ -561,6 +562,29 @@ TEST_F(CliTest, AnExportThatIsBrokenOffLeavesTheFileAsItWas) {
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3 * 1'440 + 1);
 }
 
+// As root, /dev/null would become a file for everybody on the machine.
+TEST_F(CliTest, AnExportIntoWhatIsNoFileIsWrittenIntoIt) {
+  ASSERT_EQ(gema({"import", ace_file(2, 3)}), 0) << err_;
+  const std::filesystem::path pipe = dir_ / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  std::filesystem::create_symlink("pipe", dir_ / "link");
+  for (const char* name : {"pipe", "link"}) {
+    auto reader = testing::ChildProcess(
+        {.command = {"sh", "-c", "cat \"$1\" >\"$2\"", "sh", pipe, dir_ / "read"},
+         .log = dir_ / "log"});
+    ASSERT_EQ(gema({"export", "gate", "--from", "10d", "-o", dir_ / name}), 0) << err_;
+    EXPECT_EQ(reader.wait(), 0);
+    const std::string text = read_all(dir_ / "read");
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3 * 1'440 + 1) << name;
+    EXPECT_TRUE(std::filesystem::is_fifo(pipe)) << name;
+  }
+  EXPECT_TRUE(std::filesystem::is_symlink(dir_ / "link"));
+  std::filesystem::create_symlink("/dev/full", dir_ / "full");
+  EXPECT_EQ(gema({"export", "gate", "--from", "10d", "-o", dir_ / "full"}), 1);
+  EXPECT_NE(err_.find("full: cannot be written: No space left"), std::string::npos) << err_;
+  EXPECT_TRUE(std::filesystem::is_symlink(dir_ / "full"));
+}
+
 // --- the edges of what is kept ---------------------------------------------------------------
 
 TEST_F(CliTest, PastRawRetentionOnlyRollupsAreKeptAndStayRight) {
@@ -631,18 +655,26 @@ TEST_F(CliTest, LocalTimesAreThoseOfTheZoneGiven) {
 
 TEST_F(CliTest, WhatIsWrongIsSaidOnceWithExitCodeTwo) {
   const auto wrong = [&](const std::vector<std::string>& words, const char* why) {
-    EXPECT_EQ(gema(words), 2) << words[0];
+    EXPECT_EQ(gema(words), 2) << why;
     EXPECT_NE((err_ + out_).find(why), std::string::npos) << err_ << out_;
   };
   wrong({"results", "nobody"}, "device = nobody: no device of the inventory");
   wrong({"results", "gate", "--from", "soon"}, "--from = \"soon\" is no instant");
-  wrong({"results", "gate", "--from", "1h", "--to", "2h"}, "the range ends before it begins");
+  for (const char* name : {"results", "export", "availability"}) {
+    wrong({name, "gate", "--from", "1h", "--to", "2h"},
+          "--from 1h --to 2h: the range must begin before it ends");
+    wrong({name, "gate", "--from", "1h", "--to", "1h"}, "the range must begin before it ends");
+    wrong({name, "gate", "--from", "2400-01-01", "--to", "2401-01-01"},
+          "history holds the years 1970 to 2261");
+    EXPECT_EQ(gema({name, "gate", "--from", "0001-01-01", "--to", "9999-01-01"}), 0) << err_;
+  }
   wrong({"series", "gate", "--points", "0"}, "--points");
   wrong({"results", "gate", "--format", "xml"}, "--format");
   wrong({"cleanup"}, "--older-than-days");
   wrong({"cleanup", "--older-than-days", "0"}, "--older-than-days");
   wrong({"availability", "gate", "--from", "5000d", "--per", "hour"}, "periods");
-  wrong({"nonsense"}, "subcommand");
+  wrong({"nonsense"}, "nonsense: is no command");
+  wrong({}, "subcommand");
   EXPECT_EQ(gema({"results", "type=router"}), 2);
   EXPECT_EQ(gema({"--help"}), 0);
   EXPECT_NE(out_.find("gema statistics all"), std::string::npos);

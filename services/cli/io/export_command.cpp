@@ -14,16 +14,9 @@ namespace {
 
 Result<history::ExportQuery> query_of(const Session& session, const ExportOptions& options,
                                       postgres::Connection& connection) {
-  const int64_t now_ms = unix_ms(session.now.wall);
-  const auto from = parse_when(options.from, now_ms, session.offset);
-  if (!from) return Error{Errc::kBadInput, "--from = " + from.error().message};
-  const auto to = parse_when(options.to, now_ms, session.offset);
-  if (!to) return Error{Errc::kBadInput, "--to = " + to.error().message};
-  if (*from >= *to) {
-    return Error{Errc::kBadInput, fmt::format("--from {} --to {}: the range ends before it begins",
-                                              options.from, options.to)};
-  }
-  history::ExportQuery query{.from_ms = *from, .to_ms = *to};
+  const auto range = range_of(session, options.from, options.to);
+  if (!range) return range.error();
+  history::ExportQuery query{.from_ms = range->from_ms, .to_ms = range->to_ms};
   query.format = session.paper.format == Format::kNdjson ? history::ExportFormat::kNdjson
                                                          : history::ExportFormat::kCsv;
   if (!options.location.empty()) query.location = options.location;

@@ -268,31 +268,12 @@ void tell_done(const ImportDone& done) {
   }
 }
 
-Result<std::pair<int64_t, int64_t>> range_of(const Session& session,
-                                             const ImportCommandOptions& options) {
-  int64_t from_ms = 0;
-  int64_t to_ms = INT64_MAX;
-  const int64_t now_ms = unix_ms(session.now.wall);
-  for (const auto& [name, text, ms] :
-       {std::tuple("--from", &options.from, &from_ms), std::tuple("--to", &options.to, &to_ms)}) {
-    if (text->empty()) continue;
-    const auto when = parse_when(*text, now_ms, session.offset);
-    if (!when) return Error{Errc::kBadInput, fmt::format("{} = {}", name, when.error().message)};
-    *ms = *when;
-  }
-  if (from_ms >= to_ms) {
-    return Error{Errc::kBadInput, fmt::format("--from {} --to {}: the range ends before it begins",
-                                              options.from, options.to)};
-  }
-  return std::pair(from_ms, to_ms);
-}
-
 }  // namespace
 
 int import_command(const CommonOptions& common, const ImportCommandOptions& options) {
   const auto session = begin_session(common, options.time_zone);
   if (!session) return kUsage;
-  const auto range = range_of(*session, options);
+  const auto range = range_of(*session, options.from, options.to);
   if (!range) return fail(range.error());
   auto connection = connect(*session);
   if (!connection) return fail(connection.error());
@@ -305,7 +286,7 @@ int import_command(const CommonOptions& common, const ImportCommandOptions& opti
   };
   std::optional<Gathering> got;
   try {
-    got.emplace(*session, options, *inventory, range->first, range->second);
+    got.emplace(*session, options, *inventory, range->from_ms, range->to_ms);
     ProgressLine line(options.progress || stderr_is_terminal());
     for (const std::string& file : options.files) {
       if (auto read = got->read(file, line); !read) return line.clear(), fail(read.error());

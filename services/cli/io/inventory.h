@@ -26,7 +26,7 @@ struct KnownDevice {
 };
 
 inline constexpr const char* kDevicesHelp =
-    "devices: id, address or name; all; or FIELD=VALUE (type=router, merk=..., os=..., kondisi=...,"
+    "id, address or name; all; or FIELD=VALUE (type=router, merk=..., os=..., kondisi=...,"
     " supplier=..., post_code=..., id_lokasi=..., source=..., tag.NAME=...)";
 
 class Inventory {

@@ -42,12 +42,19 @@ Result<Output> Output::open(const std::string& file) {
   Output out;
   if (file.empty()) return out;
   out.file_ = file;
+  std::error_code ignored;
+  const auto there = std::filesystem::status(out.file_, ignored);
+  if (std::filesystem::is_directory(there)) {
+    return Error{Errc::kBadInput, fmt::format("{}: is a directory", file)};
+  }
+  if (std::filesystem::exists(there) && !std::filesystem::is_regular_file(there)) {
+    out.straight_ = true;
+    out.fd_ = ::open(file.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    if (out.fd_ < 0) return out.failed("cannot be opened");
+    return out;
+  }
   const auto dir =
       out.file_.has_parent_path() ? out.file_.parent_path() : std::filesystem::path(".");
-  std::error_code ignored;
-  if (std::filesystem::is_directory(out.file_, ignored)) {
-    return Error{Errc::kBadInput, fmt::format("--output {}: is a directory", file)};
-  }
   // Nameless until it is whole: nothing is left even after kill -9.
   out.fd_ = ::open(dir.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0644);
   if (out.fd_ < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
@@ -60,7 +67,10 @@ Result<Output> Output::open(const std::string& file) {
 }
 
 Output::Output(Output&& other) noexcept
-    : file_(std::move(other.file_)), temp_(std::move(other.temp_)), fd_(other.fd_) {
+    : file_(std::move(other.file_)),
+      temp_(std::move(other.temp_)),
+      straight_(other.straight_),
+      fd_(other.fd_) {
   other.file_.clear();
   other.temp_.clear();
   other.fd_ = 1;
@@ -72,7 +82,7 @@ Output::~Output() {
 }
 
 Error Output::failed(const char* what) const {
-  const std::string where = file_.empty() ? "stdout" : "--output " + file_.string();
+  const std::string where = file_.empty() ? "stdout" : file_.string();
   return {Errc::kPermanent, fmt::format("{}: {}: {}", where, what, std::strerror(errno))};
 }
 
@@ -87,7 +97,7 @@ Result<void> Output::write(std::string_view bytes) {
 }
 
 Result<void> Output::finish() {
-  if (file_.empty()) return {};
+  if (file_.empty() || straight_) return {};
   if (::fsync(fd_) != 0) return failed("cannot be written");
   if (temp_.empty()) {
     // A link cannot take the place of a file, so it gets a name of its own first.

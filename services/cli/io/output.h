@@ -19,7 +19,8 @@ void watch_for_breaks();
 
 class Output {
  public:
-  // "" = stdout. The file is not there, or stays as it was, until finish().
+  // "" = stdout. The file is not there, or stays as it was, until finish(). What is there and is no
+  // file (a pipe, a device, /dev/stdout) is written to as it goes: it cannot be replaced.
   static Result<Output> open(const std::string& file);
   Output(Output&& other) noexcept;
   Output& operator=(Output&&) = delete;
@@ -34,6 +35,7 @@ class Output {
 
   std::filesystem::path file_;  // "" = stdout
   std::filesystem::path temp_;  // "" = nameless so far
+  bool straight_ = false;       // into what is there
   int fd_ = 1;
 };
 

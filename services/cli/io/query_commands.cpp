@@ -39,22 +39,10 @@ struct Asked {
 
 Result<Asked> ask(Session session, const QueryOptions& query) {
   Asked asked{.session = std::move(session)};
-  const int64_t now_ms = unix_ms(asked.session.now.wall);
-  const auto when = [&](const char* name, const std::string& text) -> Result<int64_t> {
-    auto ms = parse_when(text, now_ms, asked.session.offset);
-    if (ms) return ms;
-    return Error{Errc::kBadInput, fmt::format("{} = {}", name, ms.error().message)};
-  };
-  const auto from = when("--from", query.from);
-  if (!from) return from.error();
-  const auto to = when("--to", query.to);
-  if (!to) return to.error();
-  if (*from >= *to) {
-    return Error{Errc::kBadInput, fmt::format("--from {} --to {}: the range ends before it begins",
-                                              query.from, query.to)};
-  }
-  asked.from_ms = *from;
-  asked.to_ms = *to;
+  const auto range = range_of(asked.session, query.from, query.to);
+  if (!range) return range.error();
+  asked.from_ms = range->from_ms;
+  asked.to_ms = range->to_ms;
   if (!query.location.empty()) asked.location = query.location;
   auto connection = connect(asked.session);
   if (!connection) return connection.error();

@@ -2,15 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
+#include <tuple>
 
+#include "common/history/core/cuts.h"
 #include "common/postgres/from_config.h"
 #include "common/runtime/clock.h"
 #include "common/runtime/load_config.h"
 #include "common/runtime/local_time.h"
+#include "services/cli/core/when.h"
 #include "services/cli/io/output.h"
 
 namespace gema::cli {
@@ -55,6 +59,28 @@ std::optional<Session> begin_session(const CommonOptions& options, const std::st
   }
   out->paper = {.format = *format, .width = terminal_width(), .colour = colours_wanted()};
   return out;
+}
+
+Result<Range> range_of(const Session& session, const std::string& from, const std::string& to) {
+  Range range;
+  const int64_t now_ms = unix_ms(session.now.wall);
+  for (const auto& [name, text, ms] :
+       {std::tuple("--from", &from, &range.from_ms), std::tuple("--to", &to, &range.to_ms)}) {
+    if (text->empty()) continue;
+    const auto when = parse_when(*text, now_ms, session.offset);
+    if (!when) return Error{Errc::kBadInput, fmt::format("{} = {}", name, when.error().message)};
+    *ms = *when;
+  }
+  const auto wrong = [&](const char* rule) {
+    return Error{Errc::kBadInput, fmt::format("--from {} --to {}: {}", from, to, rule)};
+  };
+  if (range.from_ms >= range.to_ms) return wrong("the range must begin before it ends");
+  if (range.to_ms <= 0 || range.from_ms >= history::kTimeMax) {
+    return wrong("history holds the years 1970 to 2261");
+  }
+  range.from_ms = std::max(range.from_ms, int64_t{0});
+  if (!to.empty()) range.to_ms = std::min(range.to_ms, history::kTimeMax);
+  return range;
 }
 
 Result<std::unique_ptr<postgres::Connection>> connect(const Session& session) {

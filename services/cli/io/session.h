@@ -37,6 +37,13 @@ struct Session {
 // nullopt: said why on stderr.
 std::optional<Session> begin_session(const CommonOptions& options, const std::string& time_zone);
 
+// --from and --to in Unix ms, cut to what history can hold. "": no bound.
+struct Range {
+  int64_t from_ms = 0;
+  int64_t to_ms = INT64_MAX;
+};
+Result<Range> range_of(const Session& session, const std::string& from, const std::string& to);
+
 // Fails with what to do about it.
 Result<std::unique_ptr<postgres::Connection>> connect(const Session& session);
 
