@@ -79,21 +79,21 @@ Api::Api(ApiDependencies dependencies)
   add("GET", "/assets/app.js", &Api::script, Access::kOpen);
   add("GET", "/assets/style.css", &Api::style, Access::kOpen);
   add("GET", "/health", &Api::health, Access::kOpen);
-  add("GET", "/api/health", &Api::api_health, Access::kOpen);
 
-  add("GET", "/api/ping/latest", &Api::latest);
-  add("GET", "/api/ping/device/{id}", &Api::device_history);
-  add("GET", "/api/ping/statistics", &Api::statistics);
-  add("GET", "/api/ping/status", &Api::status);
-  add("GET", "/api/ping/timeout/summary", &Api::timeout_summary);
-  add("GET", "/api/ping/timeout/devices", &Api::timeout_devices);
-  add("GET", "/api/ping/timeout/critical", &Api::timeout_critical);
-  add("GET", "/api/ping/service/status", &Api::service_status);
-  add("POST", "/api/ping/service/start", &Api::service_start);
-  add("POST", "/api/ping/service/stop", &Api::service_stop);
-  add("POST", "/api/ping/test/{ip}", &Api::test_ping);
-  add("POST", "/api/ping/csv/rebuild", &Api::csv_rebuild);
-  add("GET", "/api/ping/csv/files", &Api::csv_files);
+  add_multi_ping("GET", "/health", &Api::api_health, Access::kOpen);
+  add_multi_ping("GET", "/ping/latest", &Api::latest);
+  add_multi_ping("GET", "/ping/device/{id}", &Api::device_history);
+  add_multi_ping("GET", "/ping/statistics", &Api::statistics);
+  add_multi_ping("GET", "/ping/status", &Api::status);
+  add_multi_ping("GET", "/ping/timeout/summary", &Api::timeout_summary);
+  add_multi_ping("GET", "/ping/timeout/devices", &Api::timeout_devices);
+  add_multi_ping("GET", "/ping/timeout/critical", &Api::timeout_critical);
+  add_multi_ping("GET", "/ping/service/status", &Api::service_status);
+  add_multi_ping("POST", "/ping/service/start", &Api::service_start);
+  add_multi_ping("POST", "/ping/service/stop", &Api::service_stop);
+  add_multi_ping("POST", "/ping/test/{ip}", &Api::test_ping);
+  add_multi_ping("POST", "/ping/csv/rebuild", &Api::csv_rebuild);
+  add_multi_ping("GET", "/ping/csv/files", &Api::csv_files);
 
   add("GET", "/api/v1/devices", &Api::list_devices);
   add("POST", "/api/v1/devices", &Api::create_device);
@@ -120,9 +120,15 @@ Api::Api(ApiDependencies dependencies)
   add("GET", "/api/v1/metrics", &Api::metrics);
 }
 
-void Api::add(const char* method, const char* pattern, Handler handler, Access access) {
+void Api::add(const char* method, const std::string& pattern, Handler handler, Access access) {
   router_.add(method, pattern, static_cast<int>(routes_.size()));
   routes_.push_back({pattern, handler, access});
+}
+
+void Api::add_multi_ping(const char* method, const std::string& path, Handler handler,
+                         Access access) {
+  router_.add(method, "/api/monitoring" + path, static_cast<int>(routes_.size()));
+  add(method, "/api" + path, handler, access);
 }
 
 Response Api::handle(const Request& request) const {

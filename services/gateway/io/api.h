@@ -82,8 +82,12 @@ class Api {
     Access access;
   };
 
-  void add(const char* method, const char* pattern, Handler handler,
+  void add(const char* method, const std::string& pattern, Handler handler,
            Access access = Access::kToken);
+  // A route of the multi-ping system: below its base, "/api", and below the one that its later
+  // versions have, "/api/monitoring". Counted as one route.
+  void add_multi_ping(const char* method, const std::string& path, Handler handler,
+                      Access access = Access::kToken);
   http::Response dispatch(const http::Request& request, std::string& route) const;
   http::Response device_error(const Error& error, DeviceId id) const;
 

@@ -21,8 +21,8 @@ using json = nlohmann::json;
 TEST_F(ApiTest, HealthAndThePageAreOpenAndAllElseNeedsAToken) {
   fill();
   start();
-  const std::set<std::string> open = {"/", "/assets/app.js", "/assets/style.css", "/health",
-                                      "/api/health"};
+  const std::set<std::string> open = {"/",       "/assets/app.js", "/assets/style.css",
+                                      "/health", "/api/health",    "/api/monitoring/health"};
   for (const auto& [method, pattern] : api->routes()) {
     std::string target = pattern;
     if (const size_t id = target.find("{id}"); id != std::string::npos) {
@@ -99,6 +99,36 @@ TEST_F(ApiTest, UnknownRoutesAre404InJson) {
       EXPECT_EQ(answer.parsed().at("success"), false);
       EXPECT_NE(answer.head.find("application/json"), std::string::npos);
     }
+  }
+}
+
+TEST_F(ApiTest, TheMultiPingRoutesAreThereUnderTheBaseOfItsLaterVersions) {
+  fill();
+  start();
+  size_t routes = 0;
+  for (const auto& [method, pattern] : api->routes()) {
+    if (pattern != "/api/health" && pattern.rfind("/api/ping/", 0) != 0) continue;
+    ++routes;
+    std::string target = pattern.substr(4);
+    if (const size_t id = target.find("{id}"); id != std::string::npos) target.replace(id, 4, "1");
+    if (method == "POST") continue;  // those have effects
+    const Answer longer = get("/api/monitoring" + target);
+    EXPECT_EQ(longer.status, 200) << target;
+    EXPECT_EQ(longer.body, get("/api" + target).body) << target;
+  }
+  EXPECT_EQ(routes, 14U);
+  EXPECT_EQ(get("/api/monitoring/ping/device/1?hours=0").error(),
+            "hours = \"0\": must be an integer from 1 to 2160");
+  EXPECT_EQ(send("POST", "/api/monitoring/ping/csv/rebuild?date=tomorrow", "").status, 200);
+  EXPECT_EQ(csv_day, "tomorrow");
+  EXPECT_EQ(send("POST", "/api/monitoring/ping/latest", "{}").status, 405);
+  // One route, however it was called.
+  EXPECT_TRUE(observed.contains("/api/ping/latest 200"));
+  for (const std::string& seen : observed) EXPECT_EQ(seen.find("monitoring"), std::string::npos);
+  // Not ours: the base alone, and what is no route of the multi-ping system.
+  for (const char* target : {"/api/monitoring", "/api/monitoring/v1/status", "/api/monitoring/x"}) {
+    EXPECT_EQ(send("POST", target, "{}").status, 404) << target;
+    EXPECT_EQ(get(target).status, 404) << target;
   }
 }
 
@@ -758,8 +788,8 @@ TEST_F(ApiTest, AHeadOfEventsOpensNoStream) {
 
 // --- the description ----------------------------------------------------------------------------
 
-// openapi.yaml lists exactly the routes there are. Read by indentation; that it is valid is
-// checked by tools/tests/test_openapi.py.
+// openapi.yaml lists exactly the routes there are, those of the multi-ping system by their older
+// name. Read by indentation; that it is valid is checked by tools/tests/test_openapi.py.
 TEST_F(ApiTest, OpenApiDescribesEveryRouteAndNoOther) {
   start();
   std::ifstream file(std::string(GEMA_SOURCE_DIR) + "/openapi.yaml");
@@ -780,6 +810,9 @@ TEST_F(ApiTest, OpenApiDescribesEveryRouteAndNoOther) {
           std::transform(upper.begin(), upper.end(), upper.begin(),
                          [](char c) { return static_cast<char>(c - 32); });
           described.insert(upper + " " + path);
+          if (path == "/api/health" || path.rfind("/api/ping/", 0) == 0) {
+            described.insert(upper + " /api/monitoring" + path.substr(4));
+          }
         }
       }
     }
