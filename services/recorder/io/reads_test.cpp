@@ -1,54 +1,20 @@
-// Series, statistics, availability and outages (common/history) over what the recorder stores,
-// against a real PostgreSQL and a model: the single results that a reader sees, summed up here.
-#include <gtest/gtest.h>
-
+// Series, statistics and availability (common/history) over what the recorder stores, against a
+// real PostgreSQL and a model: the single results that a reader sees, summed up here.
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <set>
 
-#include "common/base/random.h"
-#include "common/codec/ping_codec.h"
-#include "common/codec/transition_codec.h"
 #include "common/history/availability.h"
-#include "common/history/core/cuts.h"
 #include "common/history/outages.h"
-#include "common/history/reader.h"
 #include "common/history/series.h"
 #include "common/history/statistics.h"
-#include "common/postgres/migrate.h"
-#include "services/recorder/io/compact_store.h"
-#include "services/recorder/io/store.h"
-#include "tests/support/postgres_server.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-// libpqxx 6.4 forgets one PGresult when a connection breaks under a statement.
-extern "C" const char* __lsan_default_suppressions() {
-  return "leak:libpqxx-6.4";
-}
-#endif
+#include "services/recorder/io/store_fixture_for_test.h"
 
 namespace gema::recorder {
 namespace {
 
-using history::kDayMs;
-using history::kHourMs;
-using postgres::Connection;
-using postgres::Transaction;
-
 constexpr int64_t kDay = 1'800'057'600'000;  // a day begins
 static_assert(kDay % kDayMs == 0);
-
-testing::PostgresServer& server() {
-  static testing::PostgresServer instance;
-  return instance;
-}
-
-uint64_t seed_of_run() {
-  const char* text = std::getenv("GEMA_TEST_SEED");
-  return text == nullptr ? 1 : std::strtoull(text, nullptr, 10);
-}
 
 // One device as it is checked.
 struct Checked {
@@ -56,35 +22,9 @@ struct Checked {
   uint32_t interval_ms;
 };
 
-class ReadsTest : public ::testing::Test {
+class ReadsTest : public StoreFixture {
  protected:
-  void SetUp() override {
-    if (!server().running()) server().restart();
-    postgres::Options options{.conninfo = server().conninfo()};
-    connection_ = std::move(*Connection::open(options));
-    sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
-    auto migrated = postgres::migrate(*connection_);
-    ASSERT_TRUE(migrated) << migrated.error().message;
-    CompactOptions compact;
-    compact.postgres = options;
-    compact.raw_retention = 24h * 3650;
-    compact.minutes_retention = 24h * 3650;
-    compact.hours_retention = 24h * 3650;
-    compactor_ = std::make_unique<CompactStore>(compact);
-    store_ = std::make_unique<Store>(options);
-    auto loaded = store_->load("ping");
-    ASSERT_TRUE(loaded) << loaded.error().message;
-    known_ = *loaded;
-  }
-
-  std::string sql(const std::string& statement) {
-    auto result = connection_->transact([&](Transaction& tx) {
-      const auto rows = tx.exec(statement);
-      return rows.empty() || rows[0][0].is_null() ? std::string() : rows[0][0].as<std::string>();
-    });
-    EXPECT_TRUE(result) << statement << ": " << (result ? "" : result.error().message);
-    return result ? *result : "";
-  }
+  ReadsTest() { random_ = Random(seed_of_run()); }
 
   // All checks of a device in [from_ms, to_ms), some lost, some not measured, some not there.
   PingResults checks(const Checked& device, int64_t from_ms, int64_t to_ms,
@@ -94,20 +34,19 @@ class ReadsTest : public ::testing::Test {
     for (int64_t due = slot_after(device.id, device.interval_ms, from_ms - 1); due < to_ms;
          due += device.interval_ms) {
       if (random_.chance(20)) continue;
-      r.device.push_back(device.id);
-      r.interval_ms.push_back(device.interval_ms);
-      r.due_ms.push_back(due);
       const bool measured = !random_.chance(30);
       const bool lost = random_.chance(60);
-      r.verdict.push_back(!measured ? Verdict::kNotMeasured
-                          : lost    ? Verdict::kFailed
-                                    : Verdict::kAnswered);
-      r.reason.push_back(!measured ? Reason::kPaused : lost ? Reason::kTimeout : Reason::kNone);
-      if (measured) {
-        r.echo_outcome.push_back(lost ? EchoOutcome::kTimeout : EchoOutcome::kReply);
-        r.echo_rtt_us.push_back(lost ? 0 : static_cast<uint32_t>(300 + random_.below(5'000)));
+      gema::testing::OneEcho check{
+          .device = device.id, .interval_ms = device.interval_ms, .due_ms = due};
+      if (!measured) {
+        check.verdict = Verdict::kNotMeasured;
+        check.reason = Reason::kPaused;
+      } else if (lost) {
+        check.verdict = Verdict::kFailed;
+      } else {
+        check.rtt_us = static_cast<uint32_t>(300 + random_.below(5'000));
       }
-      r.echo_begin.push_back(static_cast<uint32_t>(r.echo_outcome.size()));
+      gema::testing::append(r, check);
       if (measured && lost && random_.chance(300)) {
         r.burst.push_back({static_cast<uint32_t>(r.device.size() - 1), 4, {}});
       }
@@ -115,60 +54,13 @@ class ReadsTest : public ::testing::Test {
     return r;
   }
 
-  void record(const std::string& producer, const PingResults& results) {
-    if (results.empty()) return;
-    Batch b{.stream = "ping",
-            .token = static_cast<int64_t>(random_.next() | 1),
-            .before = known_.positions,
-            .after = known_.positions,
-            .tokens = known_.tokens};
-    const uint32_t p = partition_of(results.device.front());
-    const stream::PositionKey key{producer, 1, p};
-    const stream::Position* before = b.after.find(key);
-    stream::Position position = before == nullptr ? stream::Position{.order = 1} : *before;
-    position.highest = ++position.cumulative;
-    b.after.set(key, position);
-    RecordRow row{.key = {producer, 1, p, position.cumulative},
-                  .produced_at_us = results.due_ms.front() * 1000,
-                  .results = static_cast<uint32_t>(results.size())};
-    encode_ping(results, row.payload);
-    b.records.push_back(row);
-    auto done = store_->commit(b);
-    ASSERT_TRUE(done) << done.error().message;
-    ASSERT_FALSE(done->conflict);
-    known_.positions = b.after;
-    known_.tokens = done->tokens;
-  }
-
-  void chunk(uint32_t partition, int64_t now_ms) {
-    auto done = store_->chunk(partition, wall_from_ms(now_ms), 24h * 3650);
-    EXPECT_TRUE(done) << (done ? "" : done.error().message);
-  }
-  void chunk_all(int64_t now_ms) {
-    for (uint32_t p = 0; p < kPartitions; ++p) chunk(p, now_ms);
-  }
-
-  // At most so many steps.
-  void compact(int64_t now_ms, int steps = 1 << 20) {
-    for (; steps > 0; --steps) {
-      auto done = compactor_->step(wall_from_ms(now_ms));
-      ASSERT_TRUE(done) << done.error().message;
-      if (!done->more) return;
-    }
-  }
-
-  void housekeep(int64_t now_ms) {
-    auto done = compactor_->housekeep(wall_from_ms(now_ms));
-    ASSERT_TRUE(done) << done.error().message;
-  }
-
   // --- the model --------------------------------------------------------------------------------
 
   using Model = std::map<std::string, std::vector<Rollup>>;  // by location, one per segment
 
   // Jitter is not compared across the rollups that history makes, nor across cuts.
-  static void roll_up(const history::Results& results, const std::string& location,
-                      const history::Cuts& cuts, std::vector<Rollup>& out) {
+  static void sum_up(const history::Results& results, const std::string& location,
+                     const history::Cuts& cuts, std::vector<Rollup>& out) {
     out.resize(cuts.segments());
     std::optional<std::pair<size_t, int64_t>> last;
     std::optional<RollupBuilder> builder;
@@ -186,21 +78,7 @@ class ReadsTest : public ::testing::Test {
         last = std::pair(*segment, part);
         builder.emplace(0, history::kTimeMax, 1);
       }
-      std::vector<EchoOutcome> outcomes;
-      std::vector<uint32_t> rtts;
-      std::vector<uint32_t> burst;
-      for (const history::Echo& e : results.echoes_of(row)) {
-        outcomes.push_back(e.outcome);
-        rtts.push_back(e.rtt_us);
-      }
-      for (const history::Echo& e : results.burst_answers_of(row)) burst.push_back(e.rtt_us);
-      builder->add(row.due_ms, row.interval_ms,
-                   {.verdict = row.verdict,
-                    .reason = row.reason,
-                    .outcomes = outcomes,
-                    .rtt_us = rtts,
-                    .burst_sent = row.burst_sent,
-                    .burst_rtt_us = burst});
+      roll_up(*builder, results, row);
     }
     flush();
   }
@@ -212,7 +90,7 @@ class ReadsTest : public ::testing::Test {
     Model out;
     if (!results) return out;
     for (const history::Row& row : results->rows) out[results->location(row)];
-    for (auto& [location, rollups] : out) roll_up(*results, location, cuts, rollups);
+    for (auto& [location, rollups] : out) sum_up(*results, location, cuts, rollups);
     return out;
   }
 
@@ -331,12 +209,6 @@ class ReadsTest : public ::testing::Test {
     bounds.insert(*bounds.begin() + unit);
     return {bounds.begin(), bounds.end()};
   }
-
-  std::unique_ptr<Connection> connection_;
-  std::unique_ptr<CompactStore> compactor_;
-  std::unique_ptr<Store> store_;
-  Loaded known_;
-  Random random_{seed_of_run()};
 };
 
 TEST_F(ReadsTest, TellTheSameWhateverTheyReadItFrom) {
@@ -373,7 +245,7 @@ TEST_F(ReadsTest, TellTheSameWhateverTheyReadItFrom) {
       for (uint32_t p = 0; p < kPartitions; ++p) {
         if (random_.chance(700)) chunk(p, now_ms);
       }
-      if (random_.chance(700)) compact(now_ms, random_.chance(300) ? 2 : 1 << 20);
+      if (random_.chance(700)) compact_all(now_ms, random_.chance(300) ? 2 : 1 << 20);
       if (random_.chance(300)) housekeep(now_ms + 1'800'000);
 
       const int64_t to_ms = now_ms + 60'000;
@@ -396,7 +268,7 @@ class ClosedDayTest : public ReadsTest {
     ReadsTest::SetUp();
     record("p1", checks(kDevice, kDay + 2 * kHourMs, kDay + 6 * kHourMs, "default"));
     chunk_all(kDay + 6 * kHourMs);
-    compact(kDay + 2 * kDayMs);
+    compact_all(kDay + 2 * kDayMs);
     housekeep(kDay + 2 * kDayMs + 1'200'000);
     ASSERT_EQ(sql("SELECT count(*) FROM ping_rollup_hours"), "1");
     ASSERT_EQ(sql("SELECT count(*) FROM ping_rollup_recent"), "0");  // its leaf is gone
@@ -452,7 +324,7 @@ TEST_F(ClosedDayTest, IsToldByTheHourWhenTheRestIsNoMore) {
 TEST_F(ClosedDayTest, IsShownByItsRollupsBesideADayThatStillHasItsResults) {
   record("p1", checks(kDevice, kDay + kDayMs, kDay + kDayMs + 600'000, "default"));
   chunk_all(kDay + 2 * kDayMs);
-  compact(kDay + 3 * kDayMs);
+  compact_all(kDay + 3 * kDayMs);
   const Rollup both = merged(model(kDevice.id, history::Cuts({kDay, kDay + 2 * kDayMs})), 0);
   sql("SELECT history_drop_leaves('ping_packed', " + std::to_string(kDay + kDayMs) + ")");
   sql("SELECT history_drop_leaves('ping_rollup_minutes', " + std::to_string(kDay + kDayMs) + ")");
@@ -475,7 +347,7 @@ TEST_F(ClosedDayTest, IsToldAnewWhenSomethingComesLate) {
   EXPECT_EQ(statistics().total, more);
   chunk_all(kDay + 2 * kDayMs);
   EXPECT_EQ(statistics().total, more);
-  compact(kDay + 3 * kDayMs);
+  compact_all(kDay + 3 * kDayMs);
   EXPECT_EQ(statistics().total, more);
   EXPECT_EQ(sql("SELECT count(*) FROM ping_rollup_recent"), "0");
 }
@@ -519,7 +391,7 @@ TEST_F(ReadsTest, TakeMinutesOfHoursThatWereCompactedBeforeThereWereRecentRows) 
   const Checked device{7, 5'000};
   record("p1", checks(device, kDay, kDay + 3 * kHourMs, "default"));
   chunk_all(kDay + 3 * kHourMs);
-  compact(kDay + 4 * kHourMs);
+  compact_all(kDay + 4 * kHourMs);
   sql("DELETE FROM ping_rollup_recent");
   sql("UPDATE history_state SET recent_from_ms = " + std::to_string(kDay + kDayMs));
   expect_statistics({device}, kDay, kDay + kDayMs, false);
@@ -531,7 +403,7 @@ TEST_F(ReadsTest, DoNotTakeResultsBesideTheWindowForOnesThatAreNoMore) {
   const Checked device{8, 60'000};
   record("p1", checks(device, kDay + 2'400'000, kDay + kHourMs, "default"));
   chunk_all(kDay + kHourMs);
-  compact(kDay + 2 * kHourMs);
+  compact_all(kDay + 2 * kHourMs);
   ASSERT_EQ(sql("SELECT count(*) FROM ping_rollup_recent"), "1");
   // It holds the middle of the hour.
   auto read = history::read_statistics(*connection_,
@@ -567,183 +439,6 @@ TEST_F(ReadsTest, RefuseWhatMakesNoSense) {
       *connection_, {.devices = {1}, .from_ms = 0, .to_ms = history::kTimeMax, .points_max = 3});
   ASSERT_TRUE(all) << all.error().message;
   EXPECT_TRUE(all->locations.empty());
-}
-
-// --- outages ----------------------------------------------------------------------------------
-
-class OutagesTest : public ReadsTest {
- protected:
-  void transition(DeviceId device, uint64_t counter, DeviceStatus from, DeviceStatus to,
-                  TransitionReason reason, int64_t slot_ms, int64_t first_timeout_ms = 0) {
-    DeviceState state{.device = device,
-                      .status = to,
-                      .consecutive_timeouts = first_timeout_ms > 0 ? 3U : 0U,
-                      .first_timeout_ms = first_timeout_ms,
-                      .last_slot_ms = slot_ms,
-                      .last_verdict = Verdict::kFailed,
-                      .last_reason = Reason::kTimeout,
-                      .transition_counter = counter,
-                      .location = "default",
-                      .last_prober = "p1"};
-    std::string bytes;
-    encode_state(state, bytes);
-    std::string hex;
-    for (const char c : bytes) hex += fmt_hex(static_cast<unsigned char>(c));
-    char id[64];
-    std::snprintf(id, sizeof id, "00000000-0000-0000-%04x-%012x", static_cast<unsigned>(device),
-                  static_cast<unsigned>(counter));
-    sql("INSERT INTO transitions (id, device_id, counter, from_status, to_status, reason, slot_at,"
-        " decided_at, state) VALUES ('" +
-        std::string(id) + "', " + std::to_string(device) + ", " + std::to_string(counter) + ", " +
-        std::to_string(static_cast<int>(from)) + ", " + std::to_string(static_cast<int>(to)) +
-        ", " + std::to_string(static_cast<int>(reason)) + ", to_timestamp(" +
-        std::to_string(slot_ms) + " / 1000.0), to_timestamp(" + std::to_string(slot_ms + 50) +
-        " / 1000.0), '\\x" + hex + "')");
-  }
-  static std::string fmt_hex(unsigned char c) {
-    char text[3];
-    std::snprintf(text, sizeof text, "%02x", c);
-    return text;
-  }
-  void down(DeviceId device, uint64_t counter, int64_t first_ms, int64_t slot_ms) {
-    transition(device, counter, DeviceStatus::kUp, DeviceStatus::kDown,
-               TransitionReason::kFailuresInARow, slot_ms, first_ms);
-  }
-  void up(DeviceId device, uint64_t counter, int64_t slot_ms) {
-    transition(device, counter, DeviceStatus::kDown, DeviceStatus::kUp,
-               TransitionReason::kAnsweredAgain, slot_ms);
-  }
-
-  std::vector<history::Outage> outages(history::OutageQuery query) {
-    if (query.now_ms == 0) query.now_ms = kDay + kDayMs;
-    auto read = history::read_outages(*connection_, query);
-    EXPECT_TRUE(read) << (read ? "" : read.error().message);
-    if (!read) return {};
-    truncated_ = read->truncated;
-    return read->rows;
-  }
-
-  bool truncated_ = false;
-};
-
-TEST_F(OutagesTest, BeginWithTheFirstFailureAndEndWithTheAnswer) {
-  transition(7, 1, DeviceStatus::kNew, DeviceStatus::kUp, TransitionReason::kFirstAnswer, kDay);
-  down(7, 2, kDay + 60'000, kDay + 70'000);
-  up(7, 3, kDay + 130'000);
-  down(7, 4, kDay + kHourMs, kDay + kHourMs + 10'000);
-  auto rows = outages({});
-  ASSERT_EQ(rows.size(), 2U);
-  EXPECT_EQ(rows[0].start_ms, kDay + kHourMs);
-  EXPECT_EQ(rows[0].end, history::OutageEnd::kStill);
-  EXPECT_FALSE(rows[0].end_ms);
-  EXPECT_EQ(rows[0].duration_ms, kDayMs - kHourMs);
-  EXPECT_EQ(rows[1].start_ms, kDay + 60'000);
-  EXPECT_EQ(rows[1].confirmed_ms, kDay + 70'000);
-  EXPECT_EQ(rows[1].decided_at_ms, kDay + 70'050);
-  EXPECT_EQ(rows[1].end, history::OutageEnd::kAnswered);
-  EXPECT_EQ(rows[1].end_ms, kDay + 130'000);
-  EXPECT_EQ(rows[1].end_decided_at_ms, kDay + 130'050);
-  EXPECT_EQ(rows[1].duration_ms, 70'000);
-  EXPECT_EQ(rows[1].reason, Reason::kTimeout);
-  EXPECT_EQ(rows[1].failures_to_confirm, 3U);
-  EXPECT_EQ(rows[1].prober, "p1");
-  EXPECT_EQ(to_string(rows[1].id), "00000000-0000-0000-0007-000000000002");
-  ASSERT_TRUE(rows[1].end_id);
-  EXPECT_EQ(to_string(*rows[1].end_id), "00000000-0000-0000-0007-000000000003");
-  // Nothing was recorded of that time.
-  EXPECT_FALSE(rows[1].checks);
-
-  EXPECT_EQ(outages({.active_only = true}).size(), 1U);
-  EXPECT_EQ(outages({.devices = {8}}).size(), 0U);
-  EXPECT_EQ(outages({.devices = {7, 8}, .limit = 1}).at(0).start_ms, kDay + kHourMs);
-  EXPECT_TRUE(truncated_);
-}
-
-TEST_F(OutagesTest, AreThoseThatOverlapTheWindow) {
-  down(7, 1, kDay - 3 * kDayMs, kDay - 3 * kDayMs + 1'000);  // long before, and over
-  up(7, 2, kDay - 2 * kDayMs);
-  down(8, 1, kDay - 3 * kDayMs, kDay - 3 * kDayMs + 1'000);  // reaches into it
-  up(8, 2, kDay + 1);
-  down(9, 1, kDay - 3 * kDayMs, kDay - 3 * kDayMs + 1'000);  // ever since
-  down(10, 1, kDay + kHourMs - 1, kDay + kHourMs + 60'000);  // confirmed behind it
-  up(10, 2, kDay + 2 * kHourMs);
-  down(11, 1, kDay + kHourMs, kDay + kHourMs + 1'000);  // begins where it ends
-  down(12, 1, kDay - kHourMs, kDay - kHourMs + 1'000);  // ends where it begins
-  up(12, 2, kDay);
-  std::set<DeviceId> found;
-  for (const auto& o : outages({.from_ms = kDay, .to_ms = kDay + kHourMs})) found.insert(o.device);
-  EXPECT_EQ(found, (std::set<DeviceId>{8, 9, 10}));
-  found.clear();
-  for (const auto& o : outages({.active_only = true})) found.insert(o.device);
-  EXPECT_EQ(found, (std::set<DeviceId>{9, 11}));
-}
-
-TEST_F(OutagesTest, AreNotEndedByAResetButByRemovalAndByTheNext) {
-  down(7, 1, kDay, kDay + 10'000);
-  transition(7, 2, DeviceStatus::kDown, DeviceStatus::kDown, TransitionReason::kReset,
-             kDay + 20'000);
-  auto rows = outages({});
-  ASSERT_EQ(rows.size(), 1U);
-  EXPECT_EQ(rows[0].end, history::OutageEnd::kStill);
-  EXPECT_TRUE(rows[0].reset_meanwhile);
-  sql("INSERT INTO devices (id, address, interval_ms, timeout_ms, echo_count, min_replies, source,"
-      " created_at, updated_at, removed_at) VALUES (7, '198.18.0.7', 5000, 1000, 1, 1, 'file',"
-      " now(), now(), to_timestamp(" +
-      std::to_string(kDay + kHourMs) + " / 1000.0))");
-  rows = outages({});
-  EXPECT_EQ(rows.at(0).end, history::OutageEnd::kRemoved);
-  EXPECT_EQ(rows.at(0).duration_ms, kHourMs);
-  EXPECT_TRUE(outages({.active_only = true}).empty());
-  down(8, 1, kDay, kDay + 10'000);
-  down(8, 5, kDay + kHourMs, kDay + kHourMs + 10'000);
-  rows = outages({.devices = {8}});
-  ASSERT_EQ(rows.size(), 2U);
-  EXPECT_EQ(rows[1].end, history::OutageEnd::kSuperseded);
-  EXPECT_FALSE(rows[1].reset_meanwhile);
-}
-
-TEST_F(OutagesTest, KnowWhatWasCheckedMeanwhile) {
-  const DeviceId device = 7;
-  PingResults r;
-  r.location = "default";
-  int64_t slots[4] = {};
-  for (int i = 0; i < 4; ++i) {
-    slots[i] = slot_after(device, 5'000, kDay) + i * 5'000;
-    const bool answered = i == 3;
-    r.device.push_back(device);
-    r.interval_ms.push_back(5'000);
-    r.due_ms.push_back(slots[i]);
-    r.verdict.push_back(answered ? Verdict::kAnswered : Verdict::kFailed);
-    r.reason.push_back(answered ? Reason::kLossy : Reason::kTimeout);
-    for (int e = 0; e < 4; ++e) {
-      const bool reply = answered && e > 0;
-      r.echo_outcome.push_back(reply ? EchoOutcome::kReply : EchoOutcome::kTimeout);
-      r.echo_rtt_us.push_back(reply ? 500 : 0);
-    }
-    r.echo_begin.push_back(static_cast<uint32_t>(r.echo_outcome.size()));
-  }
-  record("p1", r);
-  down(device, 1, slots[0], slots[2]);
-  up(device, 2, slots[3]);
-  for (const bool chunked : {false, true}) {
-    if (chunked) chunk_all(kDay + kHourMs);
-    const auto rows = outages({});
-    ASSERT_EQ(rows.size(), 1U);
-    EXPECT_EQ(rows[0].checks, 3U);
-    EXPECT_EQ(rows[0].failed_checks, 3U);
-    ASSERT_TRUE(rows[0].recovery_percent);
-    EXPECT_DOUBLE_EQ(*rows[0].recovery_percent, 75);
-  }
-  auto read =
-      history::read_availability(*connection_, {.devices = {device},
-                                                .bounds = {kDay, kDay + 10'000, kDay + kHourMs},
-                                                .now_ms = kDay + kHourMs});
-  ASSERT_TRUE(read) << read.error().message;
-  EXPECT_EQ(read->devices[0].periods[0].outages, 1U);
-  EXPECT_EQ(read->devices[0].periods[0].outage_ms, static_cast<uint64_t>(kDay + 10'000 - slots[0]));
-  EXPECT_EQ(read->devices[0].total.outages, 1U);
-  EXPECT_EQ(read->devices[0].total.outage_ms, 15'000U);
-  EXPECT_EQ(read->devices[0].total.down_ms, 15'000U);
 }
 
 }  // namespace
