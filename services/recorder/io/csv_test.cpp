@@ -12,22 +12,11 @@
 #include <sstream>
 #include <thread>
 
-#include "common/codec/ping_codec.h"
-#include "common/postgres/migrate.h"
 #include "services/recorder/core/limits.h"
 #include "services/recorder/io/csv_writer.h"
-#include "services/recorder/io/store.h"
-#include "tests/support/postgres_server.h"
+#include "services/recorder/io/store_fixture_for_test.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait_until.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-// libpqxx 6.4 forgets one PGresult when a connection breaks under a statement: about 2 KB each
-// time.
-extern "C" const char* __lsan_default_suppressions() {
-  return "leak:libpqxx-6.4";
-}
-#endif
 
 namespace gema::recorder {
 namespace {
@@ -36,7 +25,6 @@ namespace fs = std::filesystem;
 using gema::testing::wait_until;
 
 const UtcOffset kJakarta = [](int64_t) { return 7 * 3'600; };
-constexpr int64_t kDayMs = 86'400'000;
 
 std::string text_of(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -194,28 +182,10 @@ TEST(CsvFiles, OldOnesAreRemovedAndNothingElse) {
 
 // --- with history ------------------------------------------------------------------------------
 
-gema::testing::PostgresServer& server() {
-  static gema::testing::PostgresServer instance;
-  return instance;
-}
-
-postgres::Options options() {
-  postgres::Options o{.conninfo = server().conninfo()};
-  o.statement_timeout = std::chrono::milliseconds(10'000);
-  return o;
-}
-
-class CsvHistoryTest : public ::testing::Test {
+class CsvHistoryTest : public StoreFixture {
  protected:
   void SetUp() override {
-    if (!server().running()) server().restart();
-    auto connection = std::move(*postgres::Connection::open(options()));
-    ASSERT_TRUE(connection->transact([](postgres::Transaction& tx) {
-      tx.exec("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
-    }));
-    ASSERT_TRUE(postgres::migrate(*connection));
-    store_ = std::make_unique<Store>(options());
-    known_ = *store_->load("ping");
+    StoreFixture::SetUp();
     for (DeviceId id = 1; id <= 3; ++id) {
       Device device{.id = id, .address = "192.0.2." + std::to_string(id)};
       device.interval_ms = 5'000;
@@ -226,44 +196,24 @@ class CsvHistoryTest : public ::testing::Test {
   // One result of each device, recorded.
   void record(int64_t due_ms, const std::vector<DeviceId>& devices, Verdict verdict,
               uint32_t rtt_us = 1'000) {
-    Batch batch{.stream = "ping",
-                .token = ++token_,
-                .before = known_.positions,
-                .after = known_.positions,
-                .tokens = known_.tokens};
+    Batch b = empty_batch();
     for (const DeviceId device : devices) {
+      gema::testing::OneEcho check{.device = device,
+                                   .interval_ms = 5'000,
+                                   .due_ms = due_ms,
+                                   .verdict = verdict,
+                                   .rtt_us = rtt_us};
+      if (verdict == Verdict::kNotMeasured) check.reason = Reason::kPaused;
       PingResults r;
       r.location = "default";
-      r.device = {device};
-      r.interval_ms = {5'000};
-      r.due_ms = {due_ms};
-      r.verdict = {verdict};
-      r.reason = {verdict == Verdict::kAnswered ? Reason::kNone
-                  : verdict == Verdict::kFailed ? Reason::kTimeout
-                                                : Reason::kPaused};
-      const bool reply = verdict == Verdict::kAnswered;
-      r.echo_outcome = {reply ? EchoOutcome::kReply : EchoOutcome::kTimeout};
-      r.echo_rtt_us = {reply ? rtt_us : 0};
-      r.echo_begin = {0, 1};
-      const stream::PositionKey key{"prober-1", 1, partition_of(device)};
-      const stream::Position* before = batch.after.find(key);
-      stream::Position position = before == nullptr ? stream::Position{.order = 1} : *before;
-      position.highest = ++position.cumulative;
-      batch.after.set(key, position);
-      RecordRow row{.key = {"prober-1", 1, partition_of(device), position.cumulative},
-                    .produced_at_us = due_ms * 1'000,
-                    .results = 1};
-      encode_ping(r, row.payload);
-      batch.records.push_back(row);
+      gema::testing::append(r, check);
+      add(b, "prober-1", r);
     }
-    auto done = store_->commit(batch);
-    ASSERT_TRUE(done) << done.error().message;
-    known_.positions = batch.after;
-    known_.tokens = done->tokens;
+    commit(b);
   }
 
   CsvDeskOptions desk_options(CsvPolicy policy = {}) {
-    return {.dir = dir_ / "csv", .postgres = options(), .policy = policy, .local_offset = [] {
+    return {.dir = dir_ / "csv", .postgres = database(), .policy = policy, .local_offset = [] {
               return kJakarta;
             }};
   }
@@ -280,9 +230,6 @@ class CsvHistoryTest : public ::testing::Test {
   static constexpr int64_t kNoonMs = 1'763'614'800'000;  // 2025-11-20T05:00:00Z
 
   gema::testing::TempDir dir_;
-  std::unique_ptr<Store> store_;
-  Loaded known_;
-  int64_t token_ = 0;
   Catalogue catalogue_;
 };
 
@@ -375,7 +322,7 @@ TEST_F(CsvHistoryTest, WithoutPostgresTheFileStaysAndHistorysErrorIsTold) {
   ASSERT_TRUE(done.error);
   EXPECT_NE(done.error->code, Errc::kPermanent);
   EXPECT_EQ(lines_of(file(kNoonMs)).size(), 2U);
-  server().restart();
+  restart_server();
   done = desk.run(job(kNoonMs));
   EXPECT_FALSE(done.error) << done.error->message;
 }
@@ -455,7 +402,7 @@ TEST_F(CsvWriterTest, ARebuildAnswersWhatBecameOfIt) {
   EXPECT_EQ(writer_->problem(now_), "");
   server().kill9();
   EXPECT_EQ(rebuild().outcome, CsvRebuildOutcome::kNotReady);
-  server().restart();
+  restart_server();
 }
 
 TEST_F(CsvWriterTest, OneThatSwitchedTheFilesOffGetsNone) {

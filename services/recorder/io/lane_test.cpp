@@ -5,74 +5,30 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
-#include <cstdlib>
 #include <mutex>
 
 #include "common/base/random.h"
 #include "common/codec/ping_codec.h"
 #include "common/codec/transition_codec.h"
 #include "common/history/reader.h"
-#include "common/postgres/migrate.h"
 #include "common/stream/producer.h"
 #include "services/recorder/core/limits.h"
 #include "services/recorder/io/csv_writer.h"
-#include "tests/support/postgres_server.h"
+#include "tests/support/database.h"
+#include "tests/support/ping_results.h"
+#include "tests/support/seed.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait_until.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-// libpqxx 6.4 forgets one PGresult when a connection breaks under a statement: about 2 KB each
-// time.
-extern "C" const char* __lsan_default_suppressions() {
-  return "leak:libpqxx-6.4";
-}
-#endif
-
 namespace gema::recorder {
 namespace {
-
-using postgres::Connection;
-using postgres::Transaction;
 
 constexpr int64_t kStartMs = 1'800'000'123'000;
 constexpr uint32_t kInterval = 1000;
 constexpr auto kPatience = std::chrono::seconds(20);
 
-testing::PostgresServer& server() {
-  static testing::PostgresServer instance;
-  return instance;
-}
-
-postgres::Options postgres_options() {
-  postgres::Options o{.conninfo = server().conninfo()};
-  o.statement_timeout = std::chrono::milliseconds(20'000);
-  return o;
-}
-
-class LaneTest : public ::testing::Test {
+class LaneTest : public testing::DatabaseTest {
  protected:
-  void SetUp() override {
-    if (!server().running()) server().restart();
-    sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
-    auto connection = connect();
-    ASSERT_TRUE(postgres::migrate(*connection));
-  }
-
-  std::unique_ptr<Connection> connect() {
-    auto connection = Connection::open(postgres_options());
-    EXPECT_TRUE(connection) << connection.error().message << server().log();
-    return std::move(*connection);
-  }
-
-  std::string sql(const std::string& statement) {
-    auto result = connect()->transact([&](Transaction& tx) {
-      const auto rows = tx.exec(statement);
-      return rows.empty() || rows[0][0].is_null() ? std::string() : rows[0][0].as<std::string>();
-    });
-    EXPECT_TRUE(result) << statement << ": " << (result ? "" : result.error().message);
-    return result ? *result : "";
-  }
-
   void open_producer(const std::string& stream = "ping", uint64_t bytes_max = 64U << 20) {
     stream::ProducerOptions options{.dir = dir_ / ("spool-" + stream),
                                     .stream = stream,
@@ -86,7 +42,7 @@ class LaneTest : public ::testing::Test {
 
   LaneOptions lane_options(const std::string& stream = "ping") {
     return {.stream = stream,
-            .postgres = postgres_options(),
+            .postgres = database(),
             .commit_every = 100ms,
             .retry_after = 200ms,
             .check_every = 1s,
@@ -103,14 +59,11 @@ class LaneTest : public ::testing::Test {
     for (DeviceId device = 1; device <= kDevices; ++device) {
       PingResults& r = by_partition[partition_of(device)];
       r.location = "default";
-      r.device.push_back(device);
-      r.interval_ms.push_back(kInterval);
-      r.due_ms.push_back(slot_at_or_before(device, kInterval, kStartMs + measured_ * kInterval));
-      r.verdict.push_back(Verdict::kAnswered);
-      r.reason.push_back(Reason::kNone);
-      r.echo_outcome.push_back(EchoOutcome::kReply);
-      r.echo_rtt_us.push_back(static_cast<uint32_t>(measured_));
-      r.echo_begin.push_back(static_cast<uint32_t>(r.echo_outcome.size()));
+      const int64_t at_ms = kStartMs + measured_ * kInterval;
+      testing::append(r, {.device = device,
+                          .interval_ms = kInterval,
+                          .due_ms = slot_at_or_before(device, kInterval, at_ms),
+                          .rtt_us = static_cast<uint32_t>(measured_)});
     }
     for (const auto& [partition, results] : by_partition) {
       encode_ping(results, payload_);
@@ -150,8 +103,7 @@ class LaneTest : public ::testing::Test {
 
   // Every slot of every device is in history exactly once, as it was measured.
   void expect_all_recorded_once() {
-    auto connection = connect();
-    history::Reader reader(*connection);
+    history::Reader reader(*connection_);
     const auto stored = sql("SELECT coalesce(sum(results), 0) FROM ping_hot");
     EXPECT_EQ(stored, std::to_string(measured_ * static_cast<int64_t>(kDevices)));
     for (DeviceId device = 1; device <= kDevices; ++device) {
@@ -171,9 +123,7 @@ class LaneTest : public ::testing::Test {
   testing::TempDir dir_;
   Now now_{MonoTime{} + 1'000s, wall_from_ms(kStartMs + 3'600'000)};
   std::unique_ptr<stream::Producer> producer_;
-  Random random_{std::getenv("GEMA_TEST_SEED") != nullptr
-                     ? std::strtoull(std::getenv("GEMA_TEST_SEED"), nullptr, 10)
-                     : 11};
+  Random random_{testing::seed_of_run(11)};
   uint32_t lose_per_mille_ = 0;
   uint64_t seed_ = 0;
   int64_t measured_ = 0;
@@ -227,7 +177,7 @@ TEST_F(LaneTest, GoesOnWhenPostgresIsKilledInMidStreamAgainAndAgain) {
       turn({lane.get()});
     }
     EXPECT_TRUE(run_until({lane.get()}, [&] { return !lane->waiting_for().empty(); }));
-    server().restart();
+    restart_server();
   }
   EXPECT_TRUE(run_until({lane.get()}, [&] { return acknowledged(); }));
   expect_all_recorded_once();
@@ -321,7 +271,7 @@ TEST_F(LaneTest, StopsTakingAtItsBoundWhilePostgresIsAwayAndCatchesUp) {
   }
   EXPECT_TRUE(lane.paused());
   EXPECT_GT(producer_->stats().unacknowledged, 0U);
-  server().restart();
+  restart_server();
   EXPECT_TRUE(run_until({&lane}, [&] { return acknowledged(); }));
   EXPECT_FALSE(lane.paused());
   expect_all_recorded_once();
@@ -386,7 +336,7 @@ TEST_F(LaneTest, IsNotHeldUpByTimesThatAreNone) {
   EXPECT_EQ(lane->sorted().quarantined, 3U);
   EXPECT_EQ(sql("SELECT count(*) FROM stream_quarantine"), "3");
   // Transposing goes on, too: what is past retention is discarded there.
-  Store store(postgres_options());
+  Store store(database());
   uint64_t discarded = 0;
   uint64_t results = 0;
   for (uint32_t p = 0; p < kPartitions; ++p) {
@@ -433,9 +383,8 @@ TEST_F(LaneTest, SetsTheFutureAsideUntilItIsNoLongerAhead) {
   EXPECT_TRUE(run_until({lane.get()}, [&] {
     return lane->counts().taken_in == kPartitions && lane->set_aside() == 0;
   }));
-  auto connection = connect();
   for (DeviceId device = 1; device <= kDevices; ++device) {
-    EXPECT_EQ(history::Reader(*connection).results(device, 0, 4'000'000'000'000)->rows.size(), 1U);
+    EXPECT_EQ(history::Reader(*connection_).results(device, 0, 4'000'000'000'000)->rows.size(), 1U);
   }
 }
 
@@ -452,8 +401,7 @@ TEST_F(LaneTest, ShowsLostRecordsAsAGapWithTheSlotsItMayConcern) {
   }
   EXPECT_TRUE(run_until({lane.get()}, [&] { return acknowledged() && lane->idle(); }));
   EXPECT_GT(lane->sorted().gap_records, 0U);
-  auto connection = connect();
-  history::Reader reader(*connection);
+  history::Reader reader(*connection_);
   auto gaps = reader.gaps(0, 4'000'000'000'000);
   ASSERT_TRUE(gaps);
   ASSERT_FALSE(gaps->empty());
@@ -524,7 +472,7 @@ class LaneWithCsvTest : public LaneTest {
   void start(std::function<CsvDone(CsvJob)> run) {
     CsvWriterOptions options{
         .desk = {.dir = dir_ / "nowhere" / "csv",
-                 .postgres = postgres_options(),
+                 .postgres = database(),
                  .policy = {.write_every = 100ms},
                  .local_offset = [] { return UtcOffset([](int64_t) { return 0; }); }}};
     options.run = std::move(run);
