@@ -82,7 +82,8 @@ Result<int64_t> instant_param(std::string_view name, const std::string* text, in
   const auto instant = parse_instant(*text);
   if (!instant) {
     return refused(name, *text,
-                   "must be an RFC 3339 time (2026-11-20T09:00:00Z) or Unix milliseconds");
+                   "must be an RFC 3339 time (2026-11-20T09:00:00Z) or Unix milliseconds, of the "
+                   "years 2000 to 2099");
   }
   if (*instant < kInstantMinMs || *instant >= kInstantMaxMs) {
     return refused(name, *text, "must lie in the years 2000 to 2099 (Unix milliseconds)");

@@ -58,12 +58,16 @@ TEST(Window, TakesRfc3339AndUnixMilliseconds) {
 }
 
 TEST(Window, EachRefusalNamesParameterValueAndRule) {
-  const std::string time = "must be an RFC 3339 time (2026-11-20T09:00:00Z) or Unix milliseconds";
+  const std::string time =
+      "must be an RFC 3339 time (2026-11-20T09:00:00Z) or Unix milliseconds, of the years 2000 to "
+      "2099";
   const std::string years = "must lie in the years 2000 to 2099 (Unix milliseconds)";
   EXPECT_EQ(message(window("yesterday", nullptr, nullptr)), "from = \"yesterday\": " + time);
   EXPECT_EQ(message(window("", nullptr, nullptr)), "from = \"\": " + time);
   EXPECT_EQ(message(window("2026-02-30T00:00:00Z", nullptr, nullptr)),
             "from = \"2026-02-30T00:00:00Z\": " + time);
+  EXPECT_EQ(message(window("0001-01-01T00:00:00Z", nullptr, nullptr)),
+            "from = \"0001-01-01T00:00:00Z\": " + time);
   EXPECT_EQ(message(window(nullptr, "1e12", nullptr)), "to = \"1e12\": " + time);
   EXPECT_EQ(message(window(nullptr, "99999999999999999999", nullptr)),
             "to = \"99999999999999999999\": " + time);

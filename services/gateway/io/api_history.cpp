@@ -1,5 +1,7 @@
 // The routes of history: results, series, outages, availability, statistics, export, cleanup.
 #include <algorithm>
+#include <initializer_list>
+#include <set>
 
 #include "common/base/rfc3339.h"
 #include "services/gateway/core/params.h"
@@ -21,6 +23,27 @@ constexpr std::string_view kPercentilesDefault = "50,95,99";
 // The first refusal of several parameters; each keeps its value.
 class Refusals {
  public:
+  // `names`: what the route knows ("device" only where the path names none). A misspelt name would
+  // silently ask for something else (all devices, say), as would one of two values.
+  Refusals(const Request& request, std::initializer_list<std::string_view> names) {
+    std::vector<std::string_view> known(names);
+    if (request.param("id") != nullptr) {
+      known.erase(std::remove(known.begin(), known.end(), "device"), known.end());
+    }
+    std::set<std::string_view> seen;
+    for (const auto& [name, value] : request.query) {
+      if (std::find(known.begin(), known.end(), name) == known.end()) {
+        std::string rule = name.substr(0, 64) + ": is no parameter of this route; it has";
+        for (const auto& other : known) {
+          rule += (other == known.front() ? " " : ", ") + std::string(other);
+        }
+        add(std::move(rule));
+      } else if (!seen.insert(name).second) {
+        add(name + " = \"" + value.substr(0, 64) + "\": is given twice");
+      }
+    }
+  }
+
   template <class T>
   T take(Result<T> result, T otherwise = {}) {
     if (result) return std::move(*result);
@@ -108,7 +131,7 @@ View Api::known_devices() const {
 Response Api::device_results(const Request& request) const {
   const auto id = parse_device_id(*request.param("id"));
   if (!id) return bad_id(request);
-  Refusals refusals;
+  Refusals refusals(request, {"from", "to", "hours", "format", "limit", "before", "location"});
   const bool columns = refusals.take(choice_param("format", request.query_value("format"), 0,
                                                   {"rows", "columns"})) == 1;
   // A result of this very moment is in the window too.
@@ -146,7 +169,7 @@ Response Api::device_results(const Request& request) const {
 }
 
 Response Api::series_of(const Request& request, std::vector<DeviceId> ids) const {
-  Refusals refusals;
+  Refusals refusals(request, {"device", "from", "to", "hours", "points", "location", "quantiles"});
   history::SeriesQuery query;
   const Window window =
       take_window(request, refusals, unix_ms(deps_.clock().wall) + 1000, kWindowHoursMax);
@@ -189,7 +212,7 @@ Response Api::device_availability(const Request& request) const {
   const auto id = parse_device_id(*request.param("id"));
   if (!id) return bad_id(request);
   constexpr const char* kNames[] = {"all", "hour", "day", "week", "month"};
-  Refusals refusals;
+  Refusals refusals(request, {"from", "to", "hours", "period", "location"});
   const int64_t now_ms = unix_ms(deps_.clock().wall);
   const Window window = take_window(request, refusals, now_ms, kWindowHoursMax);
   const size_t chosen = refusals.take(choice_param("period", request.query_value("period"), 0,
@@ -222,7 +245,7 @@ Response Api::device_availability(const Request& request) const {
 // --- outages ---------------------------------------------------------------------------------
 
 Response Api::outages_of(const Request& request, std::vector<DeviceId> ids) const {
-  Refusals refusals;
+  Refusals refusals(request, {"device", "from", "to", "hours", "active", "checks", "limit"});
   const int64_t now_ms = unix_ms(deps_.clock().wall);
   const bool by_device = !ids.empty();
   // All devices: the last day unless a window is asked for. One device: all there is.
@@ -261,7 +284,8 @@ Response Api::all_outages(const Request& request) const {
 // --- statistics ------------------------------------------------------------------------------
 
 Response Api::v1_statistics(const Request& request) const {
-  Refusals refusals;
+  Refusals refusals(request, {"device", "from", "to", "hours", "location", "per_device",
+                              "whole_hours", "percentiles"});
   history::StatisticsQuery query;
   query.devices =
       refusals.take(devices_param("device", request.query_value("device"), kDevicesAskedMax));
@@ -380,7 +404,7 @@ Response Api::export_results(const Request& request) const {
     response.headers.emplace_back("Upgrade", "HTTP/1.1");
     return response;
   }
-  Refusals refusals;
+  Refusals refusals(request, {"format", "device", "from", "to", "hours", "location"});
   history::ExportQuery query;
   const bool ndjson = refusals.take(choice_param("format", request.query_value("format"), 0,
                                                  {"csv", "ndjson"})) == 1;

@@ -186,6 +186,43 @@ TEST_F(HistoryApiTest, BadParametersAre422WithNameValueAndRule) {
   }
 }
 
+// "devices" for "device" would otherwise answer for all of them.
+TEST_F(HistoryApiTest, ParametersThatARouteLacksOrThatComeTwiceAre422) {
+  start();
+  availability->devices = {{}};
+  const std::pair<const char*, const char*> cases[] = {
+      {"/api/v1/outages?devices=1", "devices: is no parameter of this route; it has device, from,"},
+      {"/api/v1/statistics?form=2026-11-20T00:00:00Z", "form: is no parameter of this route"},
+      {"/api/v1/statistics?=1", ": is no parameter of this route"},
+      {"/api/v1/devices/1/series?device=2",
+       "device: is no parameter of this route; it has from, to, hours, points, location, "
+       "quantiles"},
+      {"/api/v1/devices/1/outages?device=2", "device: is no parameter of this route"},
+      {"/api/v1/devices/1/results?point=5", "point: is no parameter of this route"},
+      {"/api/v1/devices/1/availability?per=day", "per: is no parameter of this route"},
+      {"/api/v1/devices/1/results?limit=5&limit=6", "limit = \"6\": is given twice"},
+      {"/api/v1/series?device=1&device=2", "device = \"2\": is given twice"},
+      {"/api/v1/devices/1/availability?hours=1&hours=1", "hours = \"1\": is given twice"}};
+  for (const auto& [target, rule] : cases) {
+    const Answer answer = get(target);
+    EXPECT_EQ(answer.status, 422) << target << answer.body;
+    EXPECT_EQ(answer.error().rfind(rule, 0), 0u) << answer.error();
+  }
+  // Each that openapi.yaml names is one.
+  for (const char* target :
+       {"/api/v1/devices/1/results?hours=1&format=columns&limit=1&before=4000000000000&location=a",
+        "/api/v1/devices/1/series?from=1000000000000&to=2000000000000&points=1&location=a"
+        "&quantiles=1",
+        "/api/v1/series?device=1&hours=1&points=1&location=a&quantiles=1",
+        "/api/v1/devices/1/outages?hours=1&to=2000000000000&active=1&checks=1&limit=1",
+        "/api/v1/outages?device=1&from=1000000000000&to=2000000000000&active=1&checks=1&limit=1",
+        "/api/v1/devices/1/availability?hours=1&period=all&location=a",
+        "/api/v1/"
+        "statistics?device=1&hours=1&location=a&per_device=1&whole_hours=1&percentiles=1"}) {
+    EXPECT_EQ(get(target).status, 200) << target;
+  }
+}
+
 TEST_F(HistoryApiTest, WithoutADatabaseEachIs503WithoutItsSecrets) {
   start();
   const Error away{Errc::kUnavailable, "connection to server at 10.9.8.7 failed: password"};
@@ -509,6 +546,8 @@ TEST_F(ExportApiTest, ThatFailsAtOnceIsAnErrorOfItsOwn) {
   };
   EXPECT_EQ(ask("?device=77").status, 404);
   EXPECT_EQ(ask("?format=xml").status, 422);
+  EXPECT_EQ(ask("?devices=1").status, 422);
+  EXPECT_EQ(ask("?format=csv&format=csv").status, 422);
   EXPECT_EQ(ask("", "1.0").status, 426);
 }
 
