@@ -321,8 +321,17 @@ Response Api::service_status(const Request&) const {
 }
 
 Response Api::csv_rebuild(const Request& request) const {
-  const std::string* day = request.query_value("date");
-  const auto rebuilt = deps_.rebuild_csv(day == nullptr ? "" : *day);
+  const std::string* date = request.query_value("date");
+  const std::string day = date == nullptr ? "" : *date;
+  const auto bad_day = [&] {
+    return fail(422, "date = \"" + day.substr(0, 64) +
+                         "\": must be a date as 2026-11-20, of a day whose file is kept");
+  };
+  // A call carries only UTF-8: it would fail, and look like a recorder that is away.
+  if (std::any_of(day.begin(), day.end(), [](char c) { return c < ' ' || c > '~'; })) {
+    return bad_day();
+  }
+  const auto rebuilt = deps_.rebuild_csv(day);
   if (!rebuilt) {
     return fail(503, kNotThere);
   }
@@ -337,7 +346,7 @@ Response Api::csv_rebuild(const Request& request) const {
     case CsvRebuildOutcome::kNotReady:
       return fail(503, std::string(kNotThere) + ": " + rebuilt->error);
     case CsvRebuildOutcome::kBadDay:
-      return fail(422, "date: must be a date as 2026-11-20, of a day whose file is kept");
+      return bad_day();
     case CsvRebuildOutcome::kFailed:
       break;
   }

@@ -229,7 +229,11 @@ TEST_F(ApiTest, ARebuildOfTheCsvFileAnswersAsTheSourceSystemDoes) {
   csv_rebuilt = Error{Errc::kTimeout, "no answer"};
   EXPECT_EQ(send("POST", "/api/ping/csv/rebuild", "").status, 503);
   csv_rebuilt = CsvRebuilt{CsvRebuildOutcome::kBadDay, 7, "no"};
-  EXPECT_EQ(send("POST", "/api/ping/csv/rebuild?date=tomorrow", "").status, 422);
+  const Answer refused = send("POST", "/api/ping/csv/rebuild?date=tomorrow", "");
+  EXPECT_EQ(refused.status, 422);
+  EXPECT_EQ(refused.error().rfind("date = \"tomorrow\": must be a date", 0), 0u) << refused.body;
+  csv_rebuilt = Error{Errc::kPermanent, "must not be asked"};
+  EXPECT_EQ(send("POST", "/api/ping/csv/rebuild?date=%ff", "").status, 422);
   EXPECT_EQ(csv_day, "tomorrow");
 }
 
