@@ -15,6 +15,7 @@
 #include "common/codec/transition_codec.h"
 #include "common/runtime/clock.h"
 #include "tests/integration/history_site.h"
+#include "tests/support/shifted_clock.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait_until.h"
 
@@ -22,12 +23,17 @@ namespace gema::testing {
 namespace {
 
 constexpr int64_t kHourMs = 3'600'000;
+constexpr int64_t kDayMs = 24 * kHourMs;
 constexpr auto kPatience = std::chrono::seconds(60);
+
+int64_t now_ms() {
+  return unix_ms(runtime::read_clock().wall);
+}
 
 // The beginning of an hour, so long ago that it is closed whatever the time.
 int64_t hours_ago(int hours) {
-  const int64_t now_ms = unix_ms(runtime::read_clock().wall);
-  return now_ms - now_ms % kHourMs - hours * kHourMs;
+  const int64_t now = now_ms();
+  return now - now % kHourMs - hours * kHourMs;
 }
 
 // A small file system that only this program and its children see, and that can be filled.
@@ -132,6 +138,7 @@ class Teller {
 
 class HistoryFaultsTest : public ::testing::Test {
  protected:
+  void TearDown() override { set_clock_ahead(0); }
   void begin(SiteOptions options = {}, DeviceId devices = 40) {
     site_ = std::make_unique<HistorySite>(std::move(options));
     plan_.devices = devices;
@@ -340,44 +347,61 @@ TEST_F(HistoryFaultsTest, TablesThatAreUpdatedByEachCommitStaySmallEvenWithoutVa
   expect_all_there_once();
 }
 
-// With the clock of the machine: an hour that closes while it is measured. Only shortly before one
-// ends, and only when asked for:
-//   --gtest_also_run_disabled_tests --gtest_filter='*WhileItIsMeasured*'   from minute 55 on
-TEST_F(HistoryFaultsTest, DISABLED_PacksAnHourThatClosesWhileItIsMeasured) {
-  SiteOptions options;
-  options.recorder_settings = {"GEMA_RECORDER__CHUNK_EVERY_S=10",
-                               "GEMA_RECORDER__COMPACT_AFTER_S=20", "GEMA_RECORDER__CSV_ROWS=off"};
-  begin(options, 200);
-  const int64_t hour = hours_ago(-1);  // the next one
-  auto now_ms = [] { return unix_ms(runtime::read_clock().wall); };
-  ASSERT_LT(hour - now_ms(), 300'000) << "too early";
+// With clocks so far ahead that midnight comes soon: the last hour of a day closes, and the day,
+// while it is measured, and its last second comes when both are done.
+TEST_F(HistoryFaultsTest, PacksAnHourAndADayThatCloseWhileTheyAreMeasured) {
+  site_ = std::make_unique<HistorySite>(SiteOptions{
+      .recorder_settings = {"GEMA_RECORDER__CHUNK_EVERY_S=2", "GEMA_RECORDER__COMPACT_AFTER_S=0",
+                            "GEMA_RECORDER__CSV_ROWS=off"},
+      .clock_ahead_ms = 0});
+  const int64_t midnight = now_ms() - now_ms() % kDayMs + kDayMs;
+  const int64_t ahead = midnight - 10'000 - now_ms();
+  set_clock_ahead(ahead);
+  site_->set_clock_ahead(ahead);
+  site_->start_recorder();
+  plan_.devices = 200;
   plan_.from_ms = plan_.to_ms = now_ms() - now_ms() % 1000 - 1000;
-  feeder_.reset();
   plan_.block_ms = 1'000;
   feeder_ = site_->feeder(plan_, {});
-  ASSERT_TRUE(wait_until(
-      [&] {
-        if (now_ms() >= plan_.to_ms + 1000) feed(1);
-        return now_ms() > hour + 60'000 &&
-               site_->sql("SELECT count(*) FROM ping_packed WHERE start_ms < " +
-                          std::to_string(hour)) != "0" &&
-               site_->sql(
-                   "SELECT count(*) FROM ping_hours WHERE written > compacted AND hour_ms < " +
-                   std::to_string(hour)) == "0";
-      },
-      std::chrono::minutes(8)))
+  // Each second when it is over, but the last one before midnight.
+  auto measure = [&] {
+    for (; plan_.to_ms + 1000 <= now_ms(); plan_.to_ms += 1000) {
+      if (plan_.to_ms != midnight - 1000) feeder_->feed(plan_.to_ms, plan_.to_ms + 1000);
+    }
+  };
+  auto wait_sql = [&](const std::string& statement, const std::string& value) {
+    return wait_until(
+        [&] {
+          measure();
+          return site_->sql(statement) == value;
+        },
+        kPatience);
+  };
+  Plan day = plan_;
+  day.to_ms = midnight;
+  const std::string packed =
+      "SELECT sum(results) FROM ping_packed WHERE start_ms < " + std::to_string(midnight);
+  EXPECT_TRUE(wait_sql(packed, std::to_string(day.samples() - plan_.devices)))
+      << site_->sql(packed) << "\n"
       << site_->recorder_log();
+  EXPECT_TRUE(wait_sql("SELECT day_ms FROM ping_days", std::to_string(midnight - kDayMs)));
+  feeder_->feed(midnight - 1000, midnight);
+  EXPECT_TRUE(wait_sql(packed, std::to_string(day.samples()))) << site_->sql(packed) << "\n"
+                                                               << site_->recorder_log();
+  EXPECT_GT(plan_.to_ms, midnight);
   ASSERT_TRUE(wait_acknowledged());
+  EXPECT_EQ(
+      site_->sql("SELECT count(*) FROM ping_packed WHERE start_ms >= " + std::to_string(midnight)),
+      "0");
   const Audit read = site_->audit_reader(plan_);
   EXPECT_TRUE(read.clean()) << read.text();
-  // What is of the next hour may still be in hot rows.
-  Plan first = plan_;
-  first.to_ms = hour;
-  const Audit tables = site_->audit_tables(first, false);
-  EXPECT_EQ(tables.lost + tables.doubled + tables.broken, 0U) << tables.text();
-  const Audit rollups = site_->audit_rollups(first);
-  EXPECT_TRUE(rollups.clean()) << rollups.text();
-  std::cout << "read " << read.text() << "\nrollups " << rollups.text() << "\n";
+  EXPECT_EQ(read.found, plan_.samples());
+  // Two hours on all of it is packed.
+  set_clock_ahead(ahead + 2 * kHourMs);
+  site_->set_clock_ahead(ahead + 2 * kHourMs);
+  site_->kill_recorder();
+  site_->start_recorder();
+  expect_all_there_once();
 }
 
 class RestoreTest : public HistoryFaultsTest {

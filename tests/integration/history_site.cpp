@@ -16,9 +16,10 @@
 #include "common/postgres/binary.h"
 #include "common/postgres/migrate.h"
 #include "common/runtime/clock.h"
+#include "tests/support/shifted_clock.h"
 #include "tests/support/wait_until.h"
 
-#ifndef GEMA_RECORDER_BINARY
+#if !defined(GEMA_RECORDER_BINARY) || !defined(GEMA_RECORDER_AHEAD_BINARY)
 #error "set by CMake"
 #endif
 
@@ -50,6 +51,13 @@ template <class T>
 T must(Result<T> result, const char* what) {
   if (!result) throw std::runtime_error(std::string(what) + ": " + result.error().message);
   return std::move(*result);
+}
+
+// Finds public.now(), which set_clock_ahead makes, before PostgreSQL's own.
+PostgresServer::Options with_clock(const SiteOptions& options) {
+  PostgresServer::Options out = options.postgres;
+  if (options.clock_ahead_ms) out.settings.push_back("search_path=public,pg_catalog");
+  return out;
 }
 
 // One result of a plan against one that history has.
@@ -273,7 +281,8 @@ std::string Audit::text() const {
 // --- HistorySite -------------------------------------------------------------------------------
 
 HistorySite::HistorySite(SiteOptions options)
-    : options_(std::move(options)), postgres_(options_.postgres) {
+    : options_(std::move(options)), postgres_(with_clock(options_)) {
+  if (options_.clock_ahead_ms) set_clock_ahead(*options_.clock_ahead_ms);
   auto connection = connect();
   const auto migrated = postgres::migrate(*connection);
   if (!migrated) throw std::runtime_error(migrated.error().message);
@@ -294,14 +303,27 @@ std::string HistorySite::sql(const std::string& statement) {
 }
 
 void HistorySite::start_recorder() {
-  ChildOptions child{.command = {GEMA_RECORDER_BINARY, "--data-dir", broker_.dir().string()},
+  const char* program = options_.clock_ahead_ms ? GEMA_RECORDER_AHEAD_BINARY : GEMA_RECORDER_BINARY;
+  ChildOptions child{.command = {program, "--data-dir", broker_.dir().string()},
                      .log = broker_.dir() / "recorder.log",
                      .environment = options_.recorder_settings};
   child.environment.push_back("GEMA_BUS__INGRESS=" + broker_.ingress());
   child.environment.push_back("GEMA_BUS__INNER=" + broker_.inner());
   child.environment.push_back("GEMA_BUS__EDGE=" + broker_.edge());
   child.environment.push_back("GEMA_POSTGRES__HOST=" + postgres_.socket_dir());
+  if (options_.clock_ahead_ms) {
+    child.environment.push_back(
+        fmt::format("{}={}", kClockAheadVariable, *options_.clock_ahead_ms));
+  }
   recorder_ = ChildProcess(child);
+}
+
+void HistorySite::set_clock_ahead(int64_t ms) {
+  options_.clock_ahead_ms = ms;
+  sql(
+      fmt::format("CREATE OR REPLACE FUNCTION public.now() RETURNS timestamptz LANGUAGE sql STABLE"
+                  " AS $$ SELECT pg_catalog.now() + {} * interval '1 millisecond' $$",
+                  ms));
 }
 
 void HistorySite::kill_recorder() {

@@ -123,6 +123,9 @@ struct SiteOptions {
   std::vector<std::string> recorder_settings = {
       "GEMA_RECORDER__CHUNK_EVERY_S=1", "GEMA_RECORDER__COMPACT_AFTER_S=2",
       "GEMA_RECORDER__COMMIT_EVERY_MS=200", "GEMA_RECORDER__CSV_ROWS=off"};
+  // How far the clocks of recorder and PostgreSQL are ahead of the machine's. Set: they can be set
+  // on later (set_clock_ahead). The test's own is set by itself (tests/support/shifted_clock.h).
+  std::optional<int64_t> clock_ahead_ms;
 };
 
 // What is wrong with history, and the first few cases in words.
@@ -151,6 +154,8 @@ class HistorySite {
 
   void start_recorder();
   void kill_recorder();
+  // PostgreSQL's at once, the recorder's from its next start on.
+  void set_clock_ahead(int64_t ms);
   pid_t recorder_pid() const { return recorder_.pid(); }
   bool recorder_running() { return recorder_.running(); }
   // Of the recorder's own socket: "" while it does not answer.
