@@ -10,45 +10,45 @@ namespace {
 const ExportDevice kDevice{.id = 7, .address = "192.0.2.7", .name = "gate"};
 
 // One result with everything that a result can have.
-Results rich() {
-  Results r;
-  r.names = {"default", "prober-1"};
-  r.echoes = {{EchoOutcome::kReply, 312},
-              {EchoOutcome::kTimeout, 0},
-              {EchoOutcome::kHostUnreachable, 0},
-              {EchoOutcome::kReply, 500}};
-  EchoNote note{.echo = 2, .kind = NoteKind::kIcmpError, .icmp_type = 3, .icmp_code = 1};
-  note.from = *parse_ip("198.18.0.1");
-  r.details.push_back({.notes = {note},
-                       .proofs = {{.kind = ProofKind::kTcp,
-                                   .outcome = ProofOutcome::kReset,
-                                   .port = 443,
-                                   .elapsed_us = 9}},
-                       .strays = {{.device = 7, .echo = 1, .kind = NoteKind::kLate, .rtt_us = 77}},
-                       .text = "Si\"ti\n\xff"});
-  r.rows.push_back({.due_ms = 1'763'632'561'250,
-                    .interval_ms = 5000,
-                    .verdict = Verdict::kAnswered,
-                    .reason = Reason::kLossy,
-                    .location = 0,
-                    .producer = 1,
-                    .echo_begin = 0,
-                    .echo_count = 3,
-                    .burst_sent = 4,
-                    .burst_answered = 1,
-                    .rtt_us = 406,
-                    .details = 0});
-  return r;
-}
+struct Rich {
+  Rich() {
+    notes[0].from = *parse_ip("198.18.0.1");
+    row = {.due_ms = 1'763'632'561'250,
+           .interval_ms = 5000,
+           .location = "default",
+           .prober = "prober-1",
+           .result = {.verdict = Verdict::kAnswered,
+                      .reason = Reason::kLossy,
+                      .outcomes = outcomes,
+                      .rtt_us = rtt_us,
+                      .burst_sent = 4,
+                      .burst_rtt_us = burst_rtt_us,
+                      .notes = notes,
+                      .proofs = proofs,
+                      .text = "Si\"ti\n\xff"},
+           .late_answers = late};
+  }
 
-std::string line(ExportFormat format, const Results& r, const ExportDevice& device = kDevice) {
+  std::vector<EchoOutcome> outcomes = {EchoOutcome::kReply, EchoOutcome::kTimeout,
+                                       EchoOutcome::kHostUnreachable};
+  std::vector<uint32_t> rtt_us = {312, 0, 0};
+  std::vector<uint32_t> burst_rtt_us = {500};
+  std::vector<EchoNote> notes = {
+      {.echo = 2, .kind = NoteKind::kIcmpError, .icmp_type = 3, .icmp_code = 1}};
+  std::vector<ProofResult> proofs = {
+      {.kind = ProofKind::kTcp, .outcome = ProofOutcome::kReset, .port = 443, .elapsed_us = 9}};
+  std::vector<Stray> late = {{.device = 7, .echo = 1, .kind = NoteKind::kLate, .rtt_us = 77}};
+  ExportRow row;
+};
+
+std::string line(ExportFormat format, const Rich& r, const ExportDevice& device = kDevice) {
   std::string out;
-  append_export_row(out, format, device, r, r.rows[0]);
+  append_export_row(out, format, device, r.row);
   return out;
 }
 
 TEST(ExportRow, CsvHasOneCellForEachColumnOfTheHeader) {
-  const std::string text = line(ExportFormat::kCsv, rich());
+  const std::string text = line(ExportFormat::kCsv, Rich());
   EXPECT_EQ(
       text,
       "2025-11-20T09:56:01.250Z,7,192.0.2.7,gate,default,prober-1,5000,answered,lossy,7,2,312,"
@@ -59,12 +59,8 @@ TEST(ExportRow, CsvHasOneCellForEachColumnOfTheHeader) {
 }
 
 TEST(ExportRow, CsvLeavesRoundTripTimesEmptyWhereNothingAnswered) {
-  Results r = rich();
-  r.rows[0].echo_count = 0;
-  r.rows[0].burst_sent = r.rows[0].burst_answered = 0;
-  r.rows[0].verdict = Verdict::kNotMeasured;
-  r.rows[0].reason = Reason::kPaused;
-  r.rows[0].rtt_us = 0;
+  Rich r;
+  r.row.result = {.verdict = Verdict::kNotMeasured, .reason = Reason::kPaused};
   EXPECT_EQ(line(ExportFormat::kCsv, r),
             "2025-11-20T09:56:01.250Z,7,192.0.2.7,gate,default,prober-1,5000,not measured,paused,0,"
             "0,,,,,0,\r\n");
@@ -72,12 +68,12 @@ TEST(ExportRow, CsvLeavesRoundTripTimesEmptyWhereNothingAnswered) {
 
 TEST(ExportRow, ACellThatWouldBeAFormulaIsOneNoMore) {
   const std::string text =
-      line(ExportFormat::kCsv, rich(), {.id = 1, .address = "a,b", .name = "=1+1"});
+      line(ExportFormat::kCsv, Rich(), {.id = 1, .address = "a,b", .name = "=1+1"});
   EXPECT_NE(text.find(",1,\"a,b\",'=1+1,default,"), std::string::npos) << text;
 }
 
 TEST(ExportRow, NdjsonTellsEverything) {
-  EXPECT_EQ(line(ExportFormat::kNdjson, rich()),
+  EXPECT_EQ(line(ExportFormat::kNdjson, Rich()),
             R"({"at":"2025-11-20T09:56:01.250Z","device_id":7,"address":"192.0.2.7","name":"gate",)"
             R"("location":"default","prober":"prober-1","interval_ms":5000,"verdict":"answered",)"
             R"("reason":"lossy","echoes_sent":7,"echoes_answered":2,"rtt_min_us":312,)"
@@ -90,8 +86,31 @@ TEST(ExportRow, NdjsonTellsEverything) {
 }
 
 TEST(ExportRow, ADeviceWithoutANameIsCalledByItsAddress) {
-  const std::string text = line(ExportFormat::kNdjson, rich(), {.id = 7, .address = "::1"});
+  const std::string text = line(ExportFormat::kNdjson, Rich(), {.id = 7, .address = "::1"});
   EXPECT_NE(text.find(R"("address":"::1","name":"::1")"), std::string::npos) << text;
+}
+
+TEST(ExportRow, ARowThatDoesNotDecodeIsALineOfItsOwn) {
+  const BrokenRow row{
+      .table = "ping_packed", .device = 7, .start_ms = 1'763'632'561'250, .part = 3};
+  std::string text;
+  append_unreadable_row(text, ExportFormat::kCsv, &kDevice, row);
+  append_unreadable_row(text, ExportFormat::kCsv, nullptr, {.table = "ping_hot", .part = 12});
+  EXPECT_EQ(text,
+            "2025-11-20T09:56:01.250Z,7,192.0.2.7,gate,,,,unreadable,ping_packed part 3,,,,,,,,\r\n"
+            ",,,,,,,unreadable,ping_hot part 12,,,,,,,,\r\n");
+  const std::string_view header = export_csv_header();
+  EXPECT_EQ(std::count(text.begin(), text.end(), ','),
+            2 * std::count(header.begin(), header.end(), ','));
+  text.clear();
+  append_unreadable_row(text, ExportFormat::kNdjson, &kDevice, row);
+  append_unreadable_row(text, ExportFormat::kNdjson, nullptr, {.table = "ping_hot", .part = 12});
+  EXPECT_EQ(text,
+            R"({"at":"2025-11-20T09:56:01.250Z","device_id":7,"address":"192.0.2.7","name":"gate",)"
+            R"("verdict":"unreadable","reason":"ping_packed part 3"})"
+            "\n"
+            R"({"verdict":"unreadable","reason":"ping_hot part 12"})"
+            "\n");
 }
 
 }  // namespace

@@ -25,7 +25,9 @@ constexpr const char* kIntroduction =
     "  gema availability gate --from 2026-11-01 --per day\n"
     "  gema export all --from 7d --output week.csv\n"
     "  gema import connection_logs.db --dry-run  what an old system's file would bring\n\n"
-    "Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.";
+    "Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, 3 done but "
+    "for\n"
+    "stored rows that do not decode (they are named), 128 + signal broken off.";
 
 class Commands {
  public:

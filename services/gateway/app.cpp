@@ -301,6 +301,8 @@ void App::update_metrics(Now now) {
   gauge("exports_refused", "Exports refused because too many were under way.",
         static_cast<double>(exports.refused));
   gauge("exports_bytes", "Bytes of exports read.", static_cast<double>(exports.bytes));
+  gauge("exports_unreadable_rows", "Stored rows that did not decode and exports left out.",
+        static_cast<double>(exports.unreadable_rows));
   const OnDemandStats pings = api_->on_demand_stats();
   gauge("pings", "Pings on demand that a prober has carried out.", static_cast<double>(pings.done));
   gauge("pings_refused", "Pings on demand that a rule or the address policy refused.",

@@ -128,7 +128,7 @@ Result<SourceRow> CsvLayout::parse(const std::vector<std::string>& cells) const 
     if (without.size() != text.size()) text = std::string(without);
   }
   auto row = kind_ == CsvKind::kPing ? parse_ping(plain) : parse_export(plain);
-  if (!row) return row;
+  if (!row || row->unreadable) return row;
   if (auto right = check_rules(row->check); !right) return right.error();
   return row;
 }
@@ -186,6 +186,10 @@ Result<SourceRow> CsvLayout::parse_ping(const std::vector<std::string>& cells) c
 
 Result<SourceRow> CsvLayout::parse_export(const std::vector<std::string>& cells) const {
   SourceRow row;
+  if (cell(cells, "verdict") == kUnreadableVerdict) {
+    row.unreadable = true;
+    return row;
+  }
   row.host = {.address = cell(cells, "address"),
               .name = cell(cells, "name"),
               .id = parse_number<uint64_t>(cell(cells, "device_id"))};

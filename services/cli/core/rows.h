@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/base/result.h"
@@ -29,7 +30,11 @@ struct SourceRow {
   std::optional<int64_t> utc_us;
   int64_t local_us = 0;  // where utc_us is none
   Check check;           // without at_ms
+  // Stands for results that did not decode where they were exported; the rest says nothing.
+  bool unreadable = false;
 };
+// The verdict of such a line.
+inline constexpr std::string_view kUnreadableVerdict = "unreadable";
 
 enum class CsvKind : uint8_t { kPing, kExport };
 

@@ -76,15 +76,7 @@ int export_command(const CommonOptions& common, const ExportOptions& options) {
     fmt::print(stderr, "{} results of {} devices in {}\n", grouped(progress.rows), progress.devices,
                options.output);
   }
-  if (!pulled.broken().empty()) {
-    fmt::print(stderr, "gema: {} stored rows do not decode and were left out:\n",
-               pulled.broken().size());
-    for (const auto& row : pulled.broken()) {
-      fmt::print(stderr, "  {} device {} start {} part {}\n", row.table, row.device, row.start_ms,
-                 row.part);
-    }
-  }
-  return 0;
+  return tell_broken(0, pulled.broken(), pulled.broken_rows(), *session);
 }
 
 }  // namespace gema::cli

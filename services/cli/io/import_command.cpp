@@ -46,7 +46,8 @@ class Gathering {
   uint64_t outside = 0;  // of --from and --to
   uint64_t unknown_rows = 0;
   uint64_t bad_lines = 0;
-  uint64_t twice = 0;  // local times that the clock showed twice, and that it skipped
+  uint64_t unreadable = 0;  // lines that say so
+  uint64_t twice = 0;       // local times that the clock showed twice, and that it skipped
   uint64_t skipped = 0;
   bool all_ace = true;
   std::set<DeviceId> devices;
@@ -79,6 +80,10 @@ void Gathering::bad(uint64_t line, const std::string& what) {
 
 void Gathering::take(SourceRow& row, uint64_t line) {
   ++read_rows;
+  if (row.unreadable) {
+    ++unreadable;
+    return;
+  }
   auto host = hosts_.find(row.host);
   if (host == hosts_.end()) {
     host = hosts_.emplace(row.host, std::pair(inventory_.find(row.host), LocalOrder())).first;
@@ -232,6 +237,7 @@ void tell_left_out(const Gathering& got, const Session& session) {
     if (n > 0) fmt::print("  {} {}\n", grouped(n), what);
   };
   count(got.bad_lines, "bad lines left out");
+  count(got.unreadable, "lines that stand for results which were unreadable where they come from");
   count(got.unknown_rows, "rows of hosts that are not in the inventory left out");
   count(got.outside, "rows outside of --from and --to left out");
   const std::string zone = session.common.timezone.empty() ? "" : " " + session.common.timezone;

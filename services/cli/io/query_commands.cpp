@@ -66,14 +66,6 @@ std::string address_of(const Inventory& inventory, DeviceId id) {
   return d == nullptr ? std::string() : d->address;
 }
 
-void tell_broken(const std::vector<history::BrokenRow>& broken) {
-  if (broken.empty()) return;
-  fmt::print(stderr,
-             "gema: {} stored rows do not decode and were left out, the first in {}, device {};"
-             " docs/RUNBOOK.md says what to do\n",
-             broken.size(), broken.front().table, broken.front().device);
-}
-
 Look look_of(Verdict verdict) {
   return verdict == Verdict::kFailed        ? Look::kBad
          : verdict == Verdict::kNotMeasured ? Look::kDim
@@ -170,6 +162,7 @@ int results_command(const CommonOptions& common, const QueryOptions& query) {
                           {"text", ""}}};
   const bool people = asked->session.paper.format == Format::kTable;
   history::Reader reader(*asked->connection);
+  std::vector<history::BrokenRow> broken;
   bool truncated = false;
   for (const KnownDevice* device : asked->devices) {
     const auto results = reader.results(device->id, asked->from_ms, asked->to_ms, limit);
@@ -179,9 +172,12 @@ int results_command(const CommonOptions& common, const QueryOptions& query) {
       sheet.rows.push_back(result_row(*device, *results, row, people));
     }
     truncated = truncated || results->truncated;
-    tell_broken(reader.broken());
+    for (const history::BrokenRow& row : reader.broken()) {
+      // A hot row is many devices'.
+      if (std::find(broken.begin(), broken.end(), row) == broken.end()) broken.push_back(row);
+    }
   }
-  const int code = show(asked->session, sheet);
+  const int code = show(asked->session, sheet, broken);
   if (truncated) {
     fmt::print(stderr,
                "gema: there are more: the newest {} of each device are shown (--limit; all"
@@ -264,8 +260,7 @@ int series_command(const CommonOptions& common, const QueryOptions& query) {
       sheet.rows.push_back(std::move(row));
     }
   }
-  tell_broken(series->broken);
-  return show(asked->session, sheet);
+  return show(asked->session, sheet, series->broken);
 }
 
 int statistics_command(const CommonOptions& common, const QueryOptions& query) {
@@ -295,8 +290,7 @@ int statistics_command(const CommonOptions& common, const QueryOptions& query) {
   if (statistics->devices.size() > 1 && asked->session.paper.format == Format::kTable) {
     add(Cell(), "all", "", statistics->total);
   }
-  tell_broken(statistics->broken);
-  return show(asked->session, sheet);
+  return show(asked->session, sheet, statistics->broken);
 }
 
 // --- outages, availability -------------------------------------------------------------------
@@ -340,8 +334,7 @@ int outages_command(const CommonOptions& common, const QueryOptions& query) {
                    o.prober},
          .look = o.end == history::OutageEnd::kStill ? Look::kBad : Look::kPlain});
   }
-  tell_broken(outages->broken);
-  const int code = show(asked->session, sheet);
+  const int code = show(asked->session, sheet, outages->broken);
   if (outages->truncated) {
     fmt::print(stderr, "gema: there are more: the newest {} are shown (--limit)\n",
                outages->rows.size());
@@ -433,8 +426,7 @@ int availability_command(const CommonOptions& common, const QueryOptions& query)
                                  : Look::kDim});
     }
   }
-  tell_broken(availability->broken);
-  return show(asked->session, sheet);
+  return show(asked->session, sheet, availability->broken);
 }
 
 // --- cleanup ---------------------------------------------------------------------------------

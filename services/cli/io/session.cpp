@@ -14,6 +14,7 @@
 #include "common/runtime/clock.h"
 #include "common/runtime/load_config.h"
 #include "common/runtime/local_time.h"
+#include "services/cli/core/limits.h"
 #include "services/cli/core/when.h"
 #include "services/cli/io/output.h"
 
@@ -111,10 +112,32 @@ int fail(const Error& error) {
   return error.code == Errc::kBadInput ? kUsage : kFailed;
 }
 
-int show(const Session& session, const Sheet& sheet) {
+int tell_broken(int code, const std::vector<history::BrokenRow>& rows, uint64_t all,
+                const Session& session) {
+  if (all == 0) return code;
+  fmt::print(stderr,
+             "gema: {} stored row{} not decode: what {} held is missing here (docs/RUNBOOK.md,"
+             " broken rows)\n",
+             grouped(all), all == 1 ? " does" : "s do", all == 1 ? "it" : "they");
+  const size_t shown = std::min(rows.size(), kBrokenRowsShown);
+  for (size_t i = 0; i < shown; ++i) {
+    const history::BrokenRow& row = rows[i];
+    if (row.device == 0) {
+      fmt::print(stderr, "  {} number {}\n", row.table, row.part);
+    } else {
+      fmt::print(stderr, "  {} device {} {} part {}\n", row.table, row.device,
+                 local_text(row.start_ms, session.offset), row.part);
+    }
+  }
+  if (all > shown) fmt::print(stderr, "  and {} more\n", grouped(all - shown));
+  return code == 0 ? kUnreadable : code;
+}
+
+int show(const Session& session, const Sheet& sheet,
+         const std::vector<history::BrokenRow>& broken) {
   auto out = Output::open("");
   auto written = out->write(print(sheet, session.paper, session.offset));
-  return written ? 0 : fail(written.error());
+  return tell_broken(written ? 0 : fail(written.error()), broken, broken.size(), session);
 }
 
 }  // namespace gema::cli

@@ -4,12 +4,15 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "common/base/result.h"
 #include "common/base/time.h"
 #include "common/config/common.h"
 #include "common/domain/local_iso.h"
+#include "common/history/results.h"
 #include "common/postgres/connection.h"
 #include "services/cli/core/sheet.h"
 
@@ -17,6 +20,7 @@ namespace gema::cli {
 
 inline constexpr int kFailed = 1;
 inline constexpr int kUsage = 2;
+inline constexpr int kUnreadable = 3;  // done, but for stored rows that do not decode
 
 struct CommonOptions {
   std::string config_file;
@@ -50,7 +54,13 @@ Result<std::unique_ptr<postgres::Connection>> connect(const Session& session);
 // "gema: ..." on stderr. Returns the exit code: 2 for what the caller wrote wrong, else 1.
 int fail(const Error& error);
 
-// Prints the sheet on stdout. Returns the exit code.
-int show(const Session& session, const Sheet& sheet);
+// Names stored rows that do not decode, which were left out, on stderr. Returns the exit code:
+// `code`, or kUnreadable in place of 0. `all`: of them the first are given.
+int tell_broken(int code, const std::vector<history::BrokenRow>& rows, uint64_t all,
+                const Session& session);
+
+// Prints the sheet on stdout, and what it lacks on stderr. Returns the exit code.
+int show(const Session& session, const Sheet& sheet,
+         const std::vector<history::BrokenRow>& broken = {});
 
 }  // namespace gema::cli

@@ -254,6 +254,10 @@ SourceRow parse_line(std::string_view text) {
   const json line = json::parse(text, nullptr, false);
   if (line.is_discarded() || !line.is_object()) throw BadValue{"is no JSON object"};
   SourceRow row;
+  if (line.value("verdict", json()) == kUnreadableVerdict) {
+    row.unreadable = true;
+    return row;
+  }
   row.host = {.address = text_of(line, "address"), .name = text_of(line, "name", false)};
   if (row.host.address.empty()) throw BadValue{"address = \"\": must not be empty"};
   if (const auto id = number_of<uint64_t>(line, "device_id", 0); id > 0) row.host.id = id;

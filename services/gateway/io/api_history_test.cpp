@@ -465,7 +465,6 @@ struct Pieces : ExportSource {
     out += pieces[at++];
     return at < pieces.size();
   }
-  size_t broken_rows() const override { return 0; }
 
   std::vector<std::string> pieces;
   size_t at = 0;

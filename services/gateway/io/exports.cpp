@@ -13,6 +13,7 @@ class Exports::Source : public ExportSource {
         export_(*connection_, std::move(query)) {}
   ~Source() override {
     ++(ended_ ? owner_.whole_ : owner_.broken_off_);
+    owner_.unreadable_rows_ += export_.broken_rows();
     --owner_.running_;
   }
 
@@ -23,7 +24,6 @@ class Exports::Source : public ExportSource {
     ended_ = more.has_value() && !*more;
     return more;
   }
-  size_t broken_rows() const override { return export_.broken().size(); }
 
  private:
   Exports& owner_;
@@ -74,7 +74,7 @@ Result<std::unique_ptr<ExportSource>> Exports::open(history::ExportQuery query) 
 }
 
 Exports::Stats Exports::stats() const {
-  return {running_, whole_, broken_off_, refused_, bytes_};
+  return {running_, whole_, broken_off_, refused_, bytes_, unreadable_rows_};
 }
 
 }  // namespace gema::gateway

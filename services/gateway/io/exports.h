@@ -28,6 +28,7 @@ class Exports {
     uint64_t broken_off = 0;  // the client left, or history failed
     uint64_t refused = 0;     // too many at once
     uint64_t bytes = 0;
+    uint64_t unreadable_rows = 0;  // stored rows that did not decode, of exports that are over
   };
   Stats stats() const;
 
@@ -39,6 +40,7 @@ class Exports {
   std::atomic<uint64_t> broken_off_{0};
   std::atomic<uint64_t> refused_{0};
   std::atomic<uint64_t> bytes_{0};
+  std::atomic<uint64_t> unreadable_rows_{0};
 };
 
 }  // namespace gema::gateway

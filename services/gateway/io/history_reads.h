@@ -32,7 +32,6 @@ class ExportSource {
   virtual ~ExportSource() = default;
   // Appends the next piece (perhaps nothing). Returns: false at the end. Blocks as a query does.
   virtual Result<bool> next(std::string& out) = 0;
-  virtual size_t broken_rows() const = 0;
 };
 
 struct HistoryReads {
