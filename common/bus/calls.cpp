@@ -14,6 +14,7 @@
 #include "common/bus/limits.h"
 #include "common/bus/topics.h"
 #include "gema/v1/call.pb.h"
+#include "proto/parse.h"
 
 namespace gema::bus {
 namespace {
@@ -152,7 +153,7 @@ bool Caller::on_message(std::string_view topic, std::string_view payload, Now no
   Impl& impl = *impl_;
   if (topic != impl.topic) return false;
   v1::CallReply reply;
-  if (!reply.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
+  if (!parse(payload, reply)) {
     ++impl.stats.unexpected;
     return true;
   }
@@ -377,8 +378,7 @@ bool CallServer::on_message(std::string_view topic, std::string_view payload, No
   if (topic != impl.topic) return false;
   ++impl.stats.requests;
   v1::CallRequest call;
-  if (!call.ParseFromArray(payload.data(), static_cast<int>(payload.size())) ||
-      !is_valid_name(call.caller())) {
+  if (!parse(payload, call) || !is_valid_name(call.caller())) {
     ++impl.stats.refused;
     return true;
   }

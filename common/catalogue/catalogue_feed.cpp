@@ -8,6 +8,7 @@
 #include "common/bus/topics.h"
 #include "common/observability/log.h"
 #include "gema/v1/inventory.pb.h"
+#include "proto/parse.h"
 
 namespace gema {
 namespace {
@@ -112,7 +113,7 @@ Result<bool> CatalogueFeed::on_snapshot(std::string_view bytes) {
 
 void CatalogueFeed::on_heartbeat(std::string_view payload) {
   v1::Heartbeat heartbeat;
-  if (!heartbeat.ParseFromArray(payload.data(), static_cast<int>(payload.size()))) return;
+  if (!parse(payload, heartbeat)) return;
   if (heartbeat.has_catalogue()) named_ = from_proto(heartbeat.catalogue());
 }
 

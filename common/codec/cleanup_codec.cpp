@@ -2,19 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "common/codec/message.h"
 #include "gema/v1/history.pb.h"
 
 namespace gema {
-namespace {
-
-template <class Message>
-bool parse(std::string_view bytes, Message& message) {
-  return bytes.size() <= INT32_MAX &&
-         message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-}
-
-}  // namespace
-
 std::string encode_cleanup_order(const CleanupOrder& order) {
   v1::HistoryCleanupRequest message;
   message.set_older_than_days(order.older_than_days);
@@ -26,7 +17,7 @@ std::string encode_cleanup_order(const CleanupOrder& order) {
 Result<CleanupOrder> decode_cleanup_order(std::string_view bytes) {
   v1::HistoryCleanupRequest message;
   if (!parse(bytes, message)) {
-    return Error{Errc::kBadInput, "history.cleanup: bytes are no HistoryCleanupRequest"};
+    return bad_message("history.cleanup", "bytes are no HistoryCleanupRequest");
   }
   const uint32_t days = message.older_than_days();
   if (days < 1 || days > kCleanupDaysMax) {
@@ -48,7 +39,7 @@ std::string encode_cleanup_report(const CleanupReport& report) {
 Result<CleanupReport> decode_cleanup_report(std::string_view bytes) {
   v1::HistoryCleanupReply message;
   if (!parse(bytes, message)) {
-    return Error{Errc::kBadInput, "history.cleanup: bytes are no HistoryCleanupReply"};
+    return bad_message("history.cleanup", "bytes are no HistoryCleanupReply");
   }
   return CleanupReport{
       .leaves = message.leaves(), .bytes = message.bytes(), .before_ms = message.before_ms()};

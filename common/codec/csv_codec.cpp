@@ -1,22 +1,9 @@
 #include "common/codec/csv_codec.h"
 
+#include "common/codec/message.h"
 #include "gema/v1/csv.pb.h"
 
 namespace gema {
-namespace {
-
-template <class Message>
-bool parse(std::string_view bytes, Message& message) {
-  return bytes.size() <= INT32_MAX &&
-         message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-}
-
-Error bad(const char* what) {
-  return Error{Errc::kBadInput, what};
-}
-
-}  // namespace
-
 std::string encode_csv_rebuild(std::string_view day) {
   v1::CsvRebuildRequest message;
   message.set_day(std::string(day));
@@ -25,7 +12,7 @@ std::string encode_csv_rebuild(std::string_view day) {
 
 Result<std::string> decode_csv_rebuild(std::string_view bytes) {
   v1::CsvRebuildRequest message;
-  if (!parse(bytes, message)) return bad("csv.rebuild: bytes are no CsvRebuildRequest");
+  if (!parse(bytes, message)) return bad_message("csv.rebuild", "bytes are no CsvRebuildRequest");
   return message.day();
 }
 
@@ -39,8 +26,9 @@ std::string encode_csv_rebuilt(const CsvRebuilt& rebuilt) {
 
 Result<CsvRebuilt> decode_csv_rebuilt(std::string_view bytes) {
   v1::CsvRebuildReply message;
-  if (!parse(bytes, message)) return bad("csv.rebuild: bytes are no CsvRebuildReply");
-  if (message.outcome() > kCsvRebuildOutcomeMax) return bad("csv.rebuild: unknown outcome");
+  if (!parse(bytes, message)) return bad_message("csv.rebuild", "bytes are no CsvRebuildReply");
+  if (message.outcome() > kCsvRebuildOutcomeMax)
+    return bad_message("csv.rebuild", "unknown outcome");
   return CsvRebuilt{.outcome = static_cast<CsvRebuildOutcome>(message.outcome()),
                     .device_count = message.device_count(),
                     .error = message.error()};
@@ -61,14 +49,12 @@ std::string encode_csv_files(const std::vector<CsvFile>& files) {
 
 Result<std::vector<CsvFile>> decode_csv_files(std::string_view bytes) {
   v1::CsvFileList message;
-  if (!parse(bytes, message)) return bad("csv.files: bytes are no CsvFileList");
+  if (!parse(bytes, message)) return bad_message("csv.files", "bytes are no CsvFileList");
   std::vector<CsvFile> files;
   files.reserve(static_cast<size_t>(message.files_size()));
-  // Nanoseconds in 64 bits end in the year 2262; what is beyond the year 2200 is no time of ours.
-  constexpr int64_t kMostUs = 7'258'118'400'000'000;
   for (const auto& entry : message.files()) {
     const int64_t at_us = entry.modified_at_us();
-    if (at_us < 0 || at_us > kMostUs) return bad("csv.files: a time is out of range");
+    if (!is_time_of_ours(at_us)) return bad_message("csv.files", "a time is out of range");
     files.push_back({.name = entry.name(),
                      .date = entry.date(),
                      .size_bytes = entry.size_bytes(),

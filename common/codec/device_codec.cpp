@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "common/codec/message.h"
 #include "gema/v1/call.pb.h"
 #include "gema/v1/inventory.pb.h"
 
@@ -23,16 +24,6 @@ std::string serialise(const google::protobuf::MessageLite& message) {
   message.SerializeToCodedStream(&coded);
   coded.Trim();
   return out;
-}
-
-Error bad(std::string_view what, std::string_view rule) {
-  return Error{Errc::kBadInput, fmt::format("{}: {}", what, rule)};
-}
-
-template <class Message>
-bool parse(std::string_view bytes, Message& message) {
-  return bytes.size() <= INT32_MAX &&
-         message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
 }
 
 uint64_t digest_of(std::string_view bytes) {
@@ -150,7 +141,7 @@ std::string encode_device(const Device& device) {
 
 Result<Device> decode_device(std::string_view bytes) {
   v1::Device message;
-  if (!parse(bytes, message)) return bad("device", "bytes are no Device");
+  if (!parse(bytes, message)) return bad_message("device", "bytes are no Device");
   return from_proto(message);
 }
 
@@ -165,17 +156,18 @@ std::string encode_catalogue(const Catalogue& catalogue) {
 
 Result<Catalogue> decode_catalogue(std::string_view bytes) {
   v1::Catalogue message;
-  if (!parse(bytes, message)) return bad("catalogue", "bytes are no Catalogue");
+  if (!parse(bytes, message)) return bad_message("catalogue", "bytes are no Catalogue");
   Catalogue catalogue{.version = from_proto(message.version()),
                       .next_device_id = message.next_device_id()};
   catalogue.devices.reserve(static_cast<size_t>(message.devices_size()));
   for (const v1::Device& device : message.devices()) {
     if (device.id() == 0 || device.address().empty() || device.interval_ms() == 0) {
-      return bad("catalogue", fmt::format("device {} lacks id, address or interval", device.id()));
+      return bad_message("catalogue",
+                         fmt::format("device {} lacks id, address or interval", device.id()));
     }
     catalogue.devices.push_back(from_proto(device));
   }
-  if (!ids_ascend(catalogue.devices)) return bad("catalogue", "device ids do not ascend");
+  if (!ids_ascend(catalogue.devices)) return bad_message("catalogue", "device ids do not ascend");
   return catalogue;
 }
 
@@ -204,7 +196,7 @@ std::string encode_assignment(const Assignment& assignment) {
 
 Result<Assignment> decode_assignment(std::string_view bytes) {
   v1::Assignment message;
-  if (!parse(bytes, message)) return bad("assignment", "bytes are no Assignment");
+  if (!parse(bytes, message)) return bad_message("assignment", "bytes are no Assignment");
   Assignment assignment{.version = from_proto(message.version()),
                         .prober = message.prober(),
                         .location = message.location(),
@@ -214,7 +206,7 @@ Result<Assignment> decode_assignment(std::string_view bytes) {
   for (const v1::AssignedDevice& device : message.devices()) {
     if (device.id() == 0 || device.address().empty() || device.interval_ms() == 0 ||
         device.timeout_ms() == 0 || device.echo_count() == 0) {
-      return bad("assignment", fmt::format("device {} is incomplete", device.id()));
+      return bad_message("assignment", fmt::format("device {} is incomplete", device.id()));
     }
     assignment.devices.push_back({.id = device.id(),
                                   .address = device.address(),
@@ -227,7 +219,7 @@ Result<Assignment> decode_assignment(std::string_view bytes) {
                                                          : device.echo_spacing_ms()});
     if (device.has_proof()) assignment.devices.back().proof = from_proto(device.proof());
   }
-  if (!ids_ascend(assignment.devices)) return bad("assignment", "device ids do not ascend");
+  if (!ids_ascend(assignment.devices)) return bad_message("assignment", "device ids do not ascend");
   return assignment;
 }
 
@@ -241,7 +233,7 @@ std::string encode_device_change(const DeviceChange& change) {
 
 Result<DeviceChange> decode_device_change(std::string_view bytes) {
   v1::DeviceChange message;
-  if (!parse(bytes, message)) return bad("device change", "bytes are no DeviceChange");
+  if (!parse(bytes, message)) return bad_message("device change", "bytes are no DeviceChange");
   return DeviceChange{.device = from_proto(message.device()),
                       .fields = {message.fields().begin(), message.fields().end()},
                       .actor = message.actor()};
@@ -255,7 +247,8 @@ std::string encode_device_change_reply(const Device& device) {
 
 Result<Device> decode_device_change_reply(std::string_view bytes) {
   v1::DeviceChangeReply message;
-  if (!parse(bytes, message)) return bad("device change reply", "bytes are no DeviceChangeReply");
+  if (!parse(bytes, message))
+    return bad_message("device change reply", "bytes are no DeviceChangeReply");
   return from_proto(message.device());
 }
 
@@ -267,7 +260,8 @@ std::string encode_assignment_request(std::string_view prober) {
 
 Result<std::string> decode_assignment_request(std::string_view bytes) {
   v1::AssignmentRequest message;
-  if (!parse(bytes, message)) return bad("assignment request", "bytes are no AssignmentRequest");
+  if (!parse(bytes, message))
+    return bad_message("assignment request", "bytes are no AssignmentRequest");
   return message.prober();
 }
 
@@ -300,10 +294,11 @@ void SnapshotAssembler::begin_nothing() {
 
 Result<std::optional<Snapshot>> SnapshotAssembler::add(std::string_view bytes) {
   v1::SnapshotPart part;
-  if (!parse(bytes, part)) return bad("snapshot", "bytes are no SnapshotPart");
+  if (!parse(bytes, part)) return bad_message("snapshot", "bytes are no SnapshotPart");
   const uint64_t parts_max = kSnapshotBytesMax / kSnapshotPartBytes;
   if (part.count() == 0 || part.count() > parts_max || part.index() >= part.count()) {
-    return bad("snapshot", fmt::format("part {} of {} is impossible", part.index(), part.count()));
+    return bad_message("snapshot",
+                       fmt::format("part {} of {} is impossible", part.index(), part.count()));
   }
   const Version version = from_proto(part.version());
   if (version <= held_) return std::optional<Snapshot>{};
@@ -320,7 +315,7 @@ Result<std::optional<Snapshot>> SnapshotAssembler::add(std::string_view bytes) {
   bytes_ += part.bytes().size();
   if (bytes_ > kSnapshotBytesMax) {
     begin_nothing();
-    return bad("snapshot", "larger than a snapshot may be");
+    return bad_message("snapshot", "larger than a snapshot may be");
   }
   parts_.emplace(part.index(), std::move(*part.mutable_bytes()));
   if (parts_.size() < count_) return std::optional<Snapshot>{};
@@ -329,7 +324,7 @@ Result<std::optional<Snapshot>> SnapshotAssembler::add(std::string_view bytes) {
   for (const auto& [index, piece] : parts_) whole.bytes += piece;
   const bool right = digest_of(whole.bytes) == digest_;
   begin_nothing();
-  if (!right) return bad("snapshot", "the digest of the whole is wrong");
+  if (!right) return bad_message("snapshot", "the digest of the whole is wrong");
   held_ = whole.version;
   return std::optional<Snapshot>(std::move(whole));
 }

@@ -1,28 +1,15 @@
 #include "common/codec/on_demand_codec.h"
 
-#include <fmt/format.h>
-
 #include "common/codec/echo_notes.h"
+#include "common/codec/message.h"
 #include "gema/v1/call.pb.h"
 #include "gema/v1/inventory.pb.h"
 
 namespace gema {
 namespace {
 
-Error bad(std::string_view what, std::string_view rule) {
-  return Error{Errc::kBadInput, fmt::format("{}: {}", what, rule)};
-}
-
-template <class Message>
-bool parse(std::string_view bytes, Message& message) {
-  return bytes.size() <= INT32_MAX &&
-         message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-}
-
-// Nanoseconds in 64 bits end in the year 2262; what is beyond the year 2200 is no time of ours.
 WallTime time_of(int64_t us) {
-  constexpr int64_t kMost = 7'258'118'400'000'000;
-  return us < 0 || us > kMost ? WallTime{} : wall_from_us(us);
+  return is_time_of_ours(us) ? wall_from_us(us) : WallTime{};
 }
 
 }  // namespace
@@ -39,16 +26,17 @@ std::string encode_ping_order(const PingOrder& order) {
 
 Result<PingOrder> decode_ping_order(std::string_view bytes) {
   v1::PingRequest message;
-  if (!parse(bytes, message)) return bad("ping", "bytes are no PingRequest");
+  if (!parse(bytes, message)) return bad_message("ping", "bytes are no PingRequest");
   const auto address = ip_from_bytes(message.address());
-  if (!address) return bad("ping", "address must have 4 or 16 bytes");
+  if (!address) return bad_message("ping", "address must have 4 or 16 bytes");
   PingOrder order{.address = *address,
                   .device = message.device(),
                   .count = message.count(),
                   .timeout_ms = message.timeout_ms(),
                   .spacing_ms = message.spacing_ms()};
-  if (!order.address.known() && order.device == 0) return bad("ping", "names nobody to ping");
-  if (const auto rule = broken_rule(order)) return bad("ping", *rule);
+  if (!order.address.known() && order.device == 0)
+    return bad_message("ping", "names nobody to ping");
+  if (const auto rule = broken_rule(order)) return bad_message("ping", *rule);
   return order;
 }
 
@@ -68,23 +56,24 @@ std::string encode_ping_report(const PingReport& report) {
 
 Result<PingReport> decode_ping_report(std::string_view bytes) {
   v1::PingReply message;
-  if (!parse(bytes, message)) return bad("ping reply", "bytes are no PingReply");
+  if (!parse(bytes, message)) return bad_message("ping reply", "bytes are no PingReply");
   const auto address = ip_from_bytes(message.address());
-  if (!address || !address->known()) return bad("ping reply", "has no address");
+  if (!address || !address->known()) return bad_message("ping reply", "has no address");
   if (message.outcome_size() == 0 || message.outcome_size() > static_cast<int>(kPingCountMax) ||
       message.rtt_us_size() != message.outcome_size()) {
-    return bad("ping reply", "outcomes and round trips are not one per echo");
+    return bad_message("ping reply", "outcomes and round trips are not one per echo");
   }
   PingReport report{.prober = message.prober(),
                     .location = message.location(),
                     .address = *address,
                     .started_at = time_of(message.started_at_us())};
   for (const uint32_t outcome : message.outcome()) {
-    if (!is_echo_outcome(outcome)) return bad("ping reply", "outcome out of range");
+    if (!is_echo_outcome(outcome)) return bad_message("ping reply", "outcome out of range");
     report.outcome.push_back(static_cast<EchoOutcome>(outcome));
   }
   report.rtt_us.assign(message.rtt_us().begin(), message.rtt_us().end());
-  if (const char* rule = read_echo_notes(message, 1, report.notes)) return bad("ping reply", rule);
+  if (const char* rule = read_echo_notes(message, 1, report.notes))
+    return bad_message("ping reply", rule);
   return report;
 }
 
@@ -98,7 +87,7 @@ std::string encode_probing_change(const ProbingChange& change) {
 
 Result<ProbingChange> decode_probing_change(std::string_view bytes) {
   v1::ProbingChange message;
-  if (!parse(bytes, message)) return bad("probing change", "bytes are no ProbingChange");
+  if (!parse(bytes, message)) return bad_message("probing change", "bytes are no ProbingChange");
   return ProbingChange{.by = message.by(), .reason = message.reason(), .actor = message.actor()};
 }
 
@@ -124,7 +113,7 @@ std::string encode_probing(const Probing& probing) {
 
 Result<Probing> decode_probing(std::string_view bytes) {
   v1::ProbingState message;
-  if (!parse(bytes, message)) return bad("probing", "bytes are no ProbingState");
+  if (!parse(bytes, message)) return bad_message("probing", "bytes are no ProbingState");
   return from_proto(message);
 }
 

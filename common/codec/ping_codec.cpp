@@ -1,10 +1,9 @@
 #include "common/codec/ping_codec.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "common/codec/echo_notes.h"
+#include "common/codec/message.h"
 #include "common/codec/ping_columns.h"
 #include "common/domain/packing.h"
 #include "gema/v1/ping.pb.h"
@@ -39,7 +38,7 @@ class OneOrN {
 using Column32 = google::protobuf::RepeatedField<uint32_t>;
 
 Error bad(const char* rule) {
-  return Error{Errc::kBadInput, fmt::format("ping batch: {}", rule)};
+  return bad_message("ping batch", rule);
 }
 
 Result<void> read_echoes(const v1::PingBatch& batch, size_t n, PingResults& results) {
@@ -332,9 +331,7 @@ Result<void> decode_ping(std::string_view bytes, PingResults& results) {
 Result<void> decode_any_ping(std::string_view bytes, PingResults& results) {
   results.clear();
   v1::PingBatch& batch = scratch();
-  if (!batch.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return bad("bytes are no PingBatch");
-  }
+  if (!parse(bytes, batch)) return bad("bytes are no PingBatch");
   auto done = read(batch, results);
   if (!done) results.clear();
   return done;

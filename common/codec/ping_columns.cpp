@@ -5,6 +5,8 @@
 #include <cstring>
 #include <vector>
 
+#include "common/codec/message.h"
+
 namespace gema {
 namespace {
 
@@ -323,21 +325,6 @@ class Reader {
 };
 
 }  // namespace
-
-bool is_due(int64_t due_ms) {
-  constexpr int64_t kDueMax = 9'200'000'000'000;
-  return due_ms >= -kDueMax && due_ms <= kDueMax;
-}
-
-bool is_verdict(uint32_t number) {
-  return number <= static_cast<uint32_t>(Verdict::kNotMeasured);
-}
-
-bool is_reason(uint32_t number) {
-  return number <= static_cast<uint32_t>(Reason::kTimeExceeded) ||
-         (number >= static_cast<uint32_t>(Reason::kNotRunning) &&
-          number <= static_cast<uint32_t>(kReasonMax));
-}
 
 bool decode_plain_ping(std::string_view bytes, PingResults& results) {
   return Reader(results).read(bytes);

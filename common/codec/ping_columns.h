@@ -12,10 +12,6 @@ namespace gema {
 // any state, and protobuf has to say what the bytes are.
 bool decode_plain_ping(std::string_view bytes, PingResults& results);
 
-// A due time whose sums cannot overflow: years 1678 to 2261.
-bool is_due(int64_t due_ms);
-bool is_verdict(uint32_t number);
-bool is_reason(uint32_t number);
 // Results whose echoes all together exceed this are refused: 256 KiB of payload cannot hold more
 // (one byte per echo at least, unless the column is collapsed to one value).
 inline constexpr uint64_t kBatchEchoesMax = 1'000'000;

@@ -4,15 +4,12 @@
 
 #include <algorithm>
 
+#include "common/codec/message.h"
 #include "gema/v1/call.pb.h"
 #include "gema/v1/transition.pb.h"
 
 namespace gema {
 namespace {
-
-Error bad(const char* what, const char* rule) {
-  return Error{Errc::kBadInput, fmt::format("{}: {}", what, rule)};
-}
 
 bool is_status(uint32_t v) {
   return v <= static_cast<uint32_t>(DeviceStatus::kUnknown);
@@ -21,11 +18,6 @@ bool is_status(uint32_t v) {
 bool is_transition_reason(uint32_t v) {
   return v >= static_cast<uint32_t>(TransitionReason::kFirstAnswer) &&
          v <= static_cast<uint32_t>(TransitionReason::kReset);
-}
-
-bool is_reason(uint32_t v) {
-  return v <= static_cast<uint32_t>(Reason::kTimeExceeded) ||
-         (v >= static_cast<uint32_t>(Reason::kNotRunning) && v <= kReasonMax);
 }
 
 void write(const DeviceState& state, v1::DeviceState& out) {
@@ -49,11 +41,10 @@ void write(const DeviceState& state, v1::DeviceState& out) {
 }
 
 Result<DeviceState> read(const v1::DeviceState& in) {
-  if (!is_status(in.status())) return bad("device state", "status out of range");
-  if (in.last_verdict() > static_cast<uint32_t>(Verdict::kNotMeasured)) {
-    return bad("device state", "last_verdict out of range");
-  }
-  if (!is_reason(in.last_reason())) return bad("device state", "last_reason out of range");
+  if (!is_status(in.status())) return bad_message("device state", "status out of range");
+  if (!is_verdict(in.last_verdict()))
+    return bad_message("device state", "last_verdict out of range");
+  if (!is_reason(in.last_reason())) return bad_message("device state", "last_reason out of range");
   return DeviceState{.device = in.device_id(),
                      .status = static_cast<DeviceStatus>(in.status()),
                      .consecutive_timeouts = in.consecutive_timeouts(),
@@ -73,11 +64,6 @@ Result<DeviceState> read(const v1::DeviceState& in) {
                      .last_prober = in.last_prober()};
 }
 
-template <class Message>
-bool parse(Message& message, std::string_view bytes) {
-  return message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-}
-
 }  // namespace
 
 void encode_state(const DeviceState& state, std::string& out) {
@@ -89,7 +75,7 @@ void encode_state(const DeviceState& state, std::string& out) {
 
 Result<DeviceState> decode_state(std::string_view bytes) {
   thread_local v1::DeviceState message;
-  if (!parse(message, bytes)) return bad("device state", "bytes are no DeviceState");
+  if (!parse(bytes, message)) return bad_message("device state", "bytes are no DeviceState");
   return read(message);
 }
 
@@ -113,15 +99,17 @@ void encode_transition(const Transition& transition, std::string& out) {
 
 Result<Transition> decode_transition(std::string_view bytes) {
   v1::Transition message;
-  if (!parse(message, bytes)) return bad("transition", "bytes are no Transition");
+  if (!parse(bytes, message)) return bad_message("transition", "bytes are no Transition");
   Transition transition;
-  if (message.id().size() != transition.id.size()) return bad("transition", "id is not 16 bytes");
-  if (!is_status(message.from())) return bad("transition", "from out of range");
-  if (!is_status(message.to())) return bad("transition", "to out of range");
-  if (!is_transition_reason(message.reason())) return bad("transition", "reason out of range");
-  if (!message.has_state()) return bad("transition", "has no state");
+  if (message.id().size() != transition.id.size())
+    return bad_message("transition", "id is not 16 bytes");
+  if (!is_status(message.from())) return bad_message("transition", "from out of range");
+  if (!is_status(message.to())) return bad_message("transition", "to out of range");
+  if (!is_transition_reason(message.reason()))
+    return bad_message("transition", "reason out of range");
+  if (!message.has_state()) return bad_message("transition", "has no state");
   if (message.state().device_id() != message.device_id()) {
-    return bad("transition", "the state is of another device");
+    return bad_message("transition", "the state is of another device");
   }
   auto state = read(message.state());
   if (!state) return state.error();
@@ -156,7 +144,7 @@ void encode_snapshot(const StateSnapshot& snapshot, std::string& out) {
 
 Result<StateSnapshot> decode_snapshot(std::string_view bytes) {
   v1::StateSnapshot message;
-  if (!parse(message, bytes)) return bad("state snapshot", "bytes are no StateSnapshot");
+  if (!parse(bytes, message)) return bad_message("state snapshot", "bytes are no StateSnapshot");
   StateSnapshot snapshot;
   snapshot.states.reserve(static_cast<size_t>(message.states_size()));
   for (const auto& in : message.states()) {
@@ -180,7 +168,7 @@ std::string encode_timeouts_reset(const std::vector<DeviceId>& devices) {
 
 Result<std::vector<DeviceId>> decode_timeouts_reset(std::string_view bytes) {
   v1::TimeoutsReset message;
-  if (!parse(message, bytes)) return bad("timeouts.reset", "bytes are no TimeoutsReset");
+  if (!parse(bytes, message)) return bad_message("timeouts.reset", "bytes are no TimeoutsReset");
   return std::vector<DeviceId>(message.devices().begin(), message.devices().end());
 }
 
@@ -192,7 +180,8 @@ std::string encode_timeouts_reset_reply(uint32_t reset) {
 
 Result<uint32_t> decode_timeouts_reset_reply(std::string_view bytes) {
   v1::TimeoutsResetReply message;
-  if (!parse(message, bytes)) return bad("timeouts.reset", "bytes are no TimeoutsResetReply");
+  if (!parse(bytes, message))
+    return bad_message("timeouts.reset", "bytes are no TimeoutsResetReply");
   return message.reset();
 }
 

@@ -7,6 +7,7 @@
 #include "common/base/assert.h"
 #include "common/stream/core/limits.h"
 #include "gema/v1/stream.pb.h"
+#include "proto/parse.h"
 
 namespace gema::stream {
 namespace {
@@ -27,11 +28,6 @@ std::string bytes_of(const Message& message) {
   bool done = message.SerializeToString(&out);
   GEMA_ASSERT(done);
   return out;
-}
-
-template <class Message>
-bool parse(Message& message, std::string_view bytes) {
-  return message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
 }
 
 template <class Message>
@@ -188,7 +184,7 @@ std::string encode_want(StreamName name, const WantMessage& want) {
 
 Decoded<RecordMessage> decode_record_message(StreamName name, std::string_view bytes) {
   static thread_local v1::Envelope envelope;
-  if (!parse(envelope, bytes)) return Refused::kMalformed;
+  if (!parse(bytes, envelope)) return Refused::kMalformed;
   return read(name, envelope);
 }
 
@@ -196,7 +192,7 @@ Decoded<std::variant<RecordMessage, LostMessage>> decode_replay(StreamName name,
                                                                 std::string_view bytes) {
   using Either = std::variant<RecordMessage, LostMessage>;
   static thread_local v1::Replay replay;
-  if (!parse(replay, bytes)) return Refused::kMalformed;
+  if (!parse(bytes, replay)) return Refused::kMalformed;
   if (replay.has_record()) {
     Decoded<RecordMessage> record = read(name, *replay.mutable_record());
     if (const Refused* refused = std::get_if<Refused>(&record)) return *refused;
@@ -216,7 +212,7 @@ Decoded<std::variant<RecordMessage, LostMessage>> decode_replay(StreamName name,
 
 Decoded<TipMessage> decode_tip(StreamName name, std::string_view bytes) {
   static thread_local v1::Tip in;
-  if (!parse(in, bytes)) return Refused::kMalformed;
+  if (!parse(bytes, in)) return Refused::kMalformed;
   if (!is_of(name, in)) return Refused::kForeign;
   if (!is_time(in.at_us())) return Refused::kMalformed;
   TipMessage tip;
@@ -252,7 +248,7 @@ Decoded<TipMessage> decode_tip(StreamName name, std::string_view bytes) {
 
 Decoded<AckMessage> decode_ack(StreamName name, std::string_view group, std::string_view bytes) {
   static thread_local v1::Ack in;
-  if (!parse(in, bytes)) return Refused::kMalformed;
+  if (!parse(bytes, in)) return Refused::kMalformed;
   if (!is_of(name, in) || in.group() != group) return Refused::kForeign;
   AckMessage ack;
   ack.group = in.group();
@@ -272,7 +268,7 @@ Decoded<AckMessage> decode_ack(StreamName name, std::string_view group, std::str
 
 Decoded<WantMessage> decode_want(StreamName name, std::string_view group, std::string_view bytes) {
   static thread_local v1::Want in;
-  if (!parse(in, bytes)) return Refused::kMalformed;
+  if (!parse(bytes, in)) return Refused::kMalformed;
   if (!is_of(name, in) || in.group() != group) return Refused::kForeign;
   WantMessage want;
   want.group = in.group();

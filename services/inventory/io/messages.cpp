@@ -6,13 +6,14 @@
 #include "common/codec/on_demand_codec.h"
 #include "gema/v1/call.pb.h"
 #include "gema/v1/inventory.pb.h"
+#include "proto/parse.h"
 #include "services/inventory/core/limits.h"
 
 namespace gema::inventory {
 
 std::optional<HeardHeartbeat> read_heartbeat(std::string_view bytes) {
   v1::Heartbeat message;
-  if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return std::nullopt;
+  if (!parse(bytes, message)) return std::nullopt;
   return HeardHeartbeat{.process = message.process(),
                         .kind = message.kind(),
                         .location = message.location(),

@@ -9,6 +9,7 @@
 #include "common/codec/device_codec.h"
 #include "common/codec/on_demand_codec.h"
 #include "gema/v1/inventory.pb.h"
+#include "proto/parse.h"
 
 namespace gema::inventory {
 namespace {
@@ -49,7 +50,7 @@ std::string encode_owners(const Owners& owners) {
 Result<Owners> decode_owners(std::string_view bytes) {
   v1::Owners message;
   const Error bad{Errc::kBadInput, "owners: the bytes are not what was written"};
-  if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return bad;
+  if (!parse(bytes, message)) return bad;
   Owners owners;
   for (const v1::Owners::Location& in : message.locations()) {
     if (in.devices_size() != in.owner_size()) return bad;
@@ -79,7 +80,7 @@ std::string encode_kept_probing(const KeptProbing& kept) {
 
 Result<KeptProbing> decode_kept_probing(std::string_view bytes) {
   v1::KeptProbing message;
-  if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+  if (!parse(bytes, message)) {
     return Error{Errc::kBadInput, "probing: the bytes are not what was written"};
   }
   KeptProbing kept{.state = from_proto(message.state())};
