@@ -5,6 +5,7 @@
 #include "common/base/result.h"
 #include "common/base/rfc3339.h"
 #include "common/base/time.h"
+#include "common/base/utf8.h"
 
 namespace gema {
 namespace {
@@ -59,6 +60,44 @@ TEST(Rfc3339, RefusesWhatIsNoTime) {
     ASSERT_FALSE(result.has_value()) << bad;
     EXPECT_EQ(result.error().code, Errc::kBadInput);
     EXPECT_NE(result.error().message.find(bad), std::string::npos);
+  }
+}
+
+TEST(Utf8, TellsCharactersFromOtherBytes) {
+  const std::pair<const char*, size_t> cases[] = {{"a", 1},
+                                                  {"\x7f", 1},
+                                                  {"\u00e9", 2},
+                                                  {"\u4e2d", 3},
+                                                  {"\U0001f514", 4},
+                                                  {"\xf4\x8f\xbf\xbf", 4},
+                                                  {"", 0},
+                                                  {"\x80", 0},
+                                                  {"\xc3", 0},
+                                                  {"\xc3(", 0},
+                                                  {"\xe4\xb8", 0},
+                                                  {"\xf0\x9f\x94", 0},
+                                                  {"\xc0\xaf", 0},
+                                                  {"\xc1\x81", 0},
+                                                  {"\xe0\x9f\xbf", 0},
+                                                  {"\xed\xa0\x80", 0},
+                                                  {"\xf0\x8f\xbf\xbf", 0},
+                                                  {"\xf4\x90\x80\x80", 0},
+                                                  {"\xf5\x80\x80\x80", 0},
+                                                  {"\xff", 0}};
+  for (const auto& [text, length] : cases) {
+    EXPECT_EQ(utf8_length(text), length) << text;
+    EXPECT_EQ(utf8_length(std::string(text) + "tail"), text[0] == '\0' ? 1 : length) << text;
+  }
+}
+
+TEST(Utf8, CleanTextHasNoControlCharacters) {
+  for (const char* text : {"", "a b", "d\u00e9j\u00e0 \u4e2d", "\u00a0"}) {
+    EXPECT_TRUE(is_clean_text(text)) << text;
+  }
+  for (const std::string& text :
+       {std::string("a\nb"), std::string("\t"), std::string("a\0b", 3), std::string("\x7f"),
+        std::string("a\xc2\x85"), std::string("a\xc2"), std::string("\xff")}) {
+    EXPECT_FALSE(is_clean_text(text)) << text;
   }
 }
 

@@ -8,6 +8,7 @@
 #include <map>
 #include <tuple>
 
+#include "common/base/utf8.h"
 #include "common/domain/csv_text.h"
 #include "common/history/scan.h"
 
@@ -64,24 +65,6 @@ void append_instant(std::string& out, int64_t unix_ms) {
   out += '.';
   append_digits(out, ms % 1'000, 3);
   out += 'Z';
-}
-
-// The bytes of the UTF-8 character at the front of `text`; 0: there is none.
-size_t utf8_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const uint8_t first = byte(0);
-  if (first < 0x80) return 1;
-  const size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || text.size() < length) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  // Too long a form, a surrogate, beyond the last one.
-  if ((first == 0xE0 && byte(1) < 0xA0) || (first == 0xED && byte(1) > 0x9F) ||
-      (first == 0xF0 && byte(1) < 0x90) || (first == 0xF4 && byte(1) > 0x8F)) {
-    return 0;
-  }
-  return length;
 }
 
 void append_json_text(std::string& out, std::string_view text) {

@@ -166,6 +166,17 @@ TEST_F(CliTest, HostileFilesAreRefusedInOneLine) {
   EXPECT_NE(gema({"import", path}), 0);
   EXPECT_TRUE(nothing());
   refused("{\"at\":1}\n{nonsense\n", "is no JSON object");
+  const auto from = [&](const std::string& prober, const std::string& location) {
+    return R"({"at":"2026-01-01T00:00:00Z","address":"198.18.0.1","location":")" + location +
+           R"(","prober":")" + prober +
+           R"(","interval_ms":1000,"verdict":"answered","reason":"none","echoes":[1]})" + "\n";
+  };
+  refused(from("a\\u0000b", "x"), "prober = \"a");
+  refused(from("a", std::string(65, 'x')), "must be text of 1 to 64 bytes");
+  refused(
+      "at,address,location,prober,interval_ms,verdict,reason,echoes\r\n"
+      "2026-01-01T00:00:00Z,198.18.0.1,x,\xff,1000,answered,none,1\r\n",
+      "line 2: prober = ");
   {
     const auto other = dir_ / "other.db";
     sqlite3* db = nullptr;
@@ -175,9 +186,34 @@ TEST_F(CliTest, HostileFilesAreRefusedInOneLine) {
     EXPECT_EQ(gema({"import", other}), 2);
     EXPECT_NE(err_.find("no such column"), std::string::npos) << err_;
   }
+  for (const auto& [option, value] : {std::pair<std::string, std::string>("--location", ""),
+                                      {"--location", "a\tb"},
+                                      {"--producer", "\xff"},
+                                      {"--producer", std::string(65, 'x')},
+                                      {"--interval-s", "nan"}}) {
+    EXPECT_EQ(gema({"import", good, option, value}), 2) << option;
+    EXPECT_EQ(err_.rfind("gema: " + option + " = ", 0), 0U) << err_;
+    EXPECT_TRUE(nothing());
+  }
   EXPECT_EQ(gema({"import", dir_ / "nowhere"}), 2);
   EXPECT_NE(err_.find("No such file"), std::string::npos) << err_;
   EXPECT_EQ(read_all(good), bytes);  // never written to
+}
+
+// A percentile is the middle of a bin, which may lie beyond every sample in it.
+TEST_F(CliTest, PercentilesLieBetweenTheLeastAndTheGreatest) {
+  for (const int us : {3'500, 12'500, 1'040, 999}) {
+    fresh();
+    write_all(dir_ / "one.csv",
+              "at,address,location,prober,interval_ms,verdict,reason,echoes\r\n"
+              "2026-01-01T00:00:00Z,198.18.0.1,x,p,1000,answered,none," +
+                  std::to_string(us) + "\r\n");
+    ASSERT_EQ(gema({"import", dir_ / "one.csv"}), 0) << err_;
+    const json row = answer({"series", "gate", "--from", "2026-01-01", "--to", "2026-01-02"}).at(0);
+    for (const char* name : {"rtt_min_us", "rtt_p50_us", "rtt_p99_us", "rtt_max_us"}) {
+      EXPECT_EQ(row[name], us) << name;
+    }
+  }
 }
 
 TEST_F(CliTest, KilledOrBrokenOffInTheMiddleItLeavesNothingBehind) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <iostream>
 
+#include "common/base/utf8.h"
 #include "common/codec/device_codec.h"
 #include "common/observability/log.h"
 #include "services/inventory/app.h"

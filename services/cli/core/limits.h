@@ -11,6 +11,7 @@ namespace gema::cli {
 inline constexpr size_t kCellBytesMax = 64 * 1024;       // of one CSV cell
 inline constexpr size_t kCellsMax = 200;                 // of one CSV line
 inline constexpr size_t kLineBytesMax = 1024 * 1024;     // of one NDJSON line
+inline constexpr size_t kNameBytesMax = 64;              // of a location, of a prober
 inline constexpr uint32_t kEchoesMax = 1'000;            // of one check, as in recorder
 inline constexpr int64_t kRttUsMax = 3'600'000'000 / 2;  // half an hour; fits an int32
 inline constexpr size_t kBadLinesShown = 20;             // all are counted
@@ -19,7 +20,7 @@ inline constexpr size_t kMissingShown = 200;             // hosts that are not i
 inline constexpr size_t kMissingMax = 100'000;           // more: import refuses
 // Years an import may hold: outside, a time is a mistake.
 inline constexpr int64_t kOldestMs = 946'684'800'000;  // 2000-01-01
-inline constexpr int64_t kFutureMs = 86'400'000;       // beyond now: a zone's mistake at most
+inline constexpr int64_t kFutureMs = 60'000;           // beyond now: clocks differ
 
 // Slots in a row without a check inside one run; a longer hole begins another. As recorder's.
 inline constexpr int64_t kHoleSlotsMax = 16;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include "common/base/utf8.h"
 #include "common/domain/csv_text.h"
 #include "services/cli/core/limits.h"
 #include "services/cli/core/runs.h"
@@ -21,6 +22,13 @@
 
 namespace gema::cli {
 namespace {
+
+constexpr const char* kNameRule = "must be text of 1 to 64 bytes";
+
+// Of a location or prober: what a database and a page can carry.
+bool is_name(const std::string& text) {
+  return !text.empty() && text.size() <= kNameBytesMax && is_clean_text(text);
+}
 
 struct HostLess {
   bool operator()(const Host& a, const Host& b) const {
@@ -97,7 +105,7 @@ void Gathering::take(SourceRow& row, uint64_t line) {
   row.check.at_ms = us >= 0 ? us / 1'000 : -((999 - us) / 1'000);
   const int64_t at_ms = row.check.at_ms;
   if (at_ms < kOldestMs) return bad(line, "its time is before the year 2000");
-  if (at_ms > unix_ms(session_.now.wall) + 60'000) {
+  if (at_ms > unix_ms(session_.now.wall) + kFutureMs) {
     return bad(line, fmt::format("{} is in the future: is --time-zone right?",
                                  local_text(at_ms, session_.offset)));
   }
@@ -122,6 +130,9 @@ void Gathering::take(SourceRow& row, uint64_t line) {
   const std::string location = row.location.empty() ? options_.location : row.location;
   auto source = sources_.find({location, producer});
   if (source == sources_.end()) {
+    for (const auto& [name, text] : {std::pair("location", &location), {"prober", &producer}}) {
+      if (!is_name(*text)) return bad(line, fmt::format("{} = \"{}\": {}", name, *text, kNameRule));
+    }
     const uint32_t place = stage.source({location, producer, drifts});
     source = sources_.emplace(std::pair(location, producer), place).first;
   }
@@ -281,6 +292,17 @@ int import_command(const CommonOptions& common, const ImportCommandOptions& opti
   if (!session) return kUsage;
   const auto range = range_of(*session, options.from, options.to);
   if (!range) return fail(range.error());
+  for (const auto& [name, text] :
+       {std::pair("--location", &options.location), {"--producer", &options.producer}}) {
+    const bool absent = text->empty() && text == &options.producer;
+    if (!absent && !is_name(*text)) {
+      return fail(
+          {Errc::kBadInput, fmt::format("{} = \"{}\": {}", name, printable(*text), kNameRule)});
+    }
+  }
+  if (std::isnan(options.interval_s)) {
+    return fail({Errc::kBadInput, "--interval-s = nan: must be 0.01 to 86400"});
+  }
   auto connection = connect(*session);
   if (!connection) return fail(connection.error());
   const auto inventory = Inventory::read(**connection);

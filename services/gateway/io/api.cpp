@@ -5,6 +5,7 @@
 
 #include "common/base/assert.h"
 #include "common/base/rfc3339.h"
+#include "common/base/utf8.h"
 #include "services/gateway/core/params.h"
 #include "services/gateway/core/v1_bodies.h"
 #include "services/gateway/io/device_json.h"
@@ -327,10 +328,8 @@ Response Api::csv_rebuild(const Request& request) const {
     return fail(422, "date = \"" + day.substr(0, 64) +
                          "\": must be a date as 2026-11-20, of a day whose file is kept");
   };
-  // A call carries only UTF-8: it would fail, and look like a recorder that is away.
-  if (std::any_of(day.begin(), day.end(), [](char c) { return c < ' ' || c > '~'; })) {
-    return bad_day();
-  }
+  // A call carries only text: it would fail, and look like a recorder that is away.
+  if (!is_clean_text(day)) return bad_day();
   const auto rebuilt = deps_.rebuild_csv(day);
   if (!rebuilt) {
     return fail(503, kNotThere);

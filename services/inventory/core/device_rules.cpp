@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 
+#include "common/base/utf8.h"
 #include "services/inventory/core/limits.h"
 #include "services/inventory/core/proof_rules.h"
 
@@ -313,31 +314,6 @@ Result<uint32_t> parse_seconds(std::string_view text) {
   uint32_t scaled = *fraction;
   for (size_t i = decimals.size(); i < 3; ++i) scaled *= 10;
   return ms + scaled;
-}
-
-bool is_clean_text(std::string_view text) {
-  size_t i = 0;
-  while (i < text.size()) {
-    const auto byte = [&](size_t at) { return static_cast<unsigned char>(text[at]); };
-    const unsigned char first = byte(i);
-    if (first < 0x20 || first == 0x7f) return false;
-    size_t length = 1;
-    uint32_t point = first;
-    if (first >= 0x80) {
-      length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-      if (first < 0xc2 || first > 0xf4 || i + length > text.size()) return false;
-      point = first & (0x7fu >> length);
-      for (size_t k = 1; k < length; ++k) {
-        if ((byte(i + k) & 0xc0) != 0x80) return false;
-        point = point << 6 | (byte(i + k) & 0x3fu);
-      }
-      const uint32_t least = length == 2 ? 0x80 : length == 3 ? 0x800 : 0x10000;
-      if (point < least || point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff)) return false;
-      if (point < 0xa0) return false;  // C1 control characters
-    }
-    i += length;
-  }
-  return true;
 }
 
 std::string_view trimmed(std::string_view text) {

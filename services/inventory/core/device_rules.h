@@ -58,9 +58,6 @@ std::vector<FieldProblem> check_device(Device& device, AddressRules rules);
 // Seconds with up to three decimals ("0.5") as ms.
 Result<uint32_t> parse_seconds(std::string_view text);
 
-// Valid UTF-8 without control characters: what databases, protobuf and pages all can carry.
-bool is_clean_text(std::string_view text);
-
 std::string_view trimmed(std::string_view text);
 
 }  // namespace gema::inventory

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <set>
 
+#include "common/base/utf8.h"
 #include "services/inventory/core/csv.h"
 #include "services/inventory/core/limits.h"
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "common/base/utf8.h"
 #include "services/inventory/core/device_rules.h"
 #include "services/inventory/core/limits.h"
 
