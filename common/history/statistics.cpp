@@ -1,5 +1,6 @@
 #include "common/history/statistics.h"
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <unordered_set>
@@ -12,6 +13,11 @@ namespace {
 using postgres::Transaction;
 
 constexpr std::array<double, 7> kSmoke = {0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975};
+
+// The middle of a bin may lie beyond the least or the greatest of the samples, which are exact.
+uint32_t within(const Rollup& rollup, uint32_t us) {
+  return std::min(std::max(us, rollup.rtt_min_us), rollup.rtt_max_us);
+}
 
 }  // namespace
 
@@ -62,7 +68,7 @@ Result<WindowStatistics> read_statistics(postgres::Connection& connection,
 
 std::optional<uint32_t> percentile_us(const Rollup& rollup, double q) {
   if (rollup.sketch.empty()) return std::nullopt;
-  return rollup.sketch.quantile_us(q);
+  return within(rollup, rollup.sketch.quantile_us(q));
 }
 
 std::span<const double> smoke_quantiles() {
@@ -72,7 +78,7 @@ std::span<const double> smoke_quantiles() {
 std::vector<uint32_t> smoke_us(const Rollup& rollup) {
   std::vector<uint32_t> out;
   if (rollup.sketch.empty()) return out;
-  for (const double q : kSmoke) out.push_back(rollup.sketch.quantile_us(q));
+  for (const double q : kSmoke) out.push_back(within(rollup, rollup.sketch.quantile_us(q)));
   return out;
 }
 

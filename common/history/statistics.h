@@ -51,7 +51,7 @@ Result<WindowStatistics> read_statistics(postgres::Connection& connection,
                                          const StatisticsQuery& query);
 
 // Quantile `q` of round trip times, in us; nullopt when nothing was answered. Within
-// kQuantileError.
+// kQuantileError, and never beyond the least or the greatest.
 std::optional<uint32_t> percentile_us(const Rollup& rollup, double q);
 
 // Quantiles for a band of smoke around the median: 2.5 %, 10 %, 25 %, 50 %, 75 %, 90 %, 97.5 %.
