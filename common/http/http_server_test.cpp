@@ -14,6 +14,8 @@
 #include <mutex>
 #include <thread>
 
+#include "tests/support/temp_dir.h"
+
 namespace gema::http {
 namespace {
 
@@ -56,10 +58,8 @@ class Connection {
   bool connected_ = false;
 };
 
-struct ServerTest : testing::Test {
+struct ServerTest : ::testing::Test {
   ServerTest() {
-    char name[] = "/tmp/gema-http-XXXXXX";
-    dir = ::mkdtemp(name);
     options.socket = dir / "s.sock";
     options.body_bytes_max = 1000;
     options.handler = [](const Request& request) {
@@ -90,10 +90,7 @@ struct ServerTest : testing::Test {
     };
     options.on_exception = [this](const std::string& what, const Request&) { exception = what; };
   }
-  ~ServerTest() override {
-    server.reset();
-    std::filesystem::remove_all(dir);
-  }
+  ~ServerTest() override { server.reset(); }
   void start() {
     auto started = Server::start(options);
     ASSERT_TRUE(started) << started.error().message;
@@ -105,7 +102,7 @@ struct ServerTest : testing::Test {
     return connection.read();
   }
 
-  std::filesystem::path dir;
+  gema::testing::TempDir dir;
   ServerOptions options;
   std::unique_ptr<Server> server;
   std::string exception;

@@ -5,20 +5,6 @@
 #include "tests/fuzz/targets.h"
 
 namespace gema::fuzz {
-namespace {
-
-// What is read, written and read again is the same.
-template <class Decode, class Encode>
-void round_trip(std::string_view bytes, Decode decode, Encode encode) {
-  const auto value = decode(bytes);
-  if (!value) return;
-  const auto same = decode(encode(*value));
-  FUZZ_CHECK(same.has_value());
-  FUZZ_CHECK(encode(*same) == encode(*value));
-}
-
-}  // namespace
-
 void device_message(Bytes bytes) {
   const uint8_t choice = take_byte(bytes);
   const std::string_view text = text_of(bytes);

@@ -10,6 +10,15 @@
 #include <span>
 #include <string_view>
 
+// Holds in every build, unlike assert().
+#define FUZZ_CHECK(condition)                                                             \
+  do {                                                                                    \
+    if (!(condition)) {                                                                   \
+      std::fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition); \
+      std::abort();                                                                       \
+    }                                                                                     \
+  } while (false)
+
 namespace gema::fuzz {
 
 using Bytes = std::span<const uint8_t>;
@@ -36,13 +45,14 @@ inline uint8_t take_byte(Bytes& bytes) {
   return first;
 }
 
-}  // namespace gema::fuzz
+// What is read, written and read again is the same.
+template <class Decode, class Encode>
+void round_trip(std::string_view bytes, Decode decode, Encode encode) {
+  const auto value = decode(bytes);
+  if (!value) return;
+  const auto same = decode(encode(*value));
+  FUZZ_CHECK(same.has_value());
+  FUZZ_CHECK(*same == *value);
+}
 
-// Holds in every build, unlike assert().
-#define FUZZ_CHECK(condition)                                                             \
-  do {                                                                                    \
-    if (!(condition)) {                                                                   \
-      std::fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition); \
-      std::abort();                                                                       \
-    }                                                                                     \
-  } while (false)
+}  // namespace gema::fuzz

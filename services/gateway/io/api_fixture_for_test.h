@@ -26,6 +26,7 @@
 #include "services/gateway/io/device_json.h"
 #include "services/gateway/io/shared_view.h"
 #include "services/gateway/page/page.h"
+#include "tests/support/temp_dir.h"
 
 namespace gema::gateway::testing {
 
@@ -76,8 +77,6 @@ class Connection {
 
 struct ApiTest : ::testing::Test {
   ApiTest() : events({.clients_max = 2, .frames_max = 8, .bytes_max = 1 << 20}) {
-    char name[] = "/tmp/gema-api-XXXXXX";
-    dir = ::mkdtemp(name);
     socket = (dir / "g.sock").string();
     now = at(1s);
   }
@@ -85,7 +84,6 @@ struct ApiTest : ::testing::Test {
     if (server) {
       server->stop();
     }
-    std::filesystem::remove_all(dir);
   }
 
   void start() {
@@ -254,7 +252,7 @@ struct ApiTest : ::testing::Test {
                "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
   }
 
-  std::filesystem::path dir;
+  gema::testing::TempDir dir;
   std::string socket;
   Now now;
   std::atomic<int64_t> later_s{0};  // added while a request is under way

@@ -70,8 +70,7 @@ TEST(Auth, RefusesTokensEverybodyKnowsAndShortOnes) {
 }
 
 TEST(Auth, ATokenFileMustBeThereAndPrivate) {
-  char name[] = "/tmp/gema-auth-XXXXXX";
-  const std::filesystem::path dir = ::mkdtemp(name);
+  const gema::testing::TempDir dir;
   const auto file = dir / "admin.token";
   EXPECT_FALSE(Auth::load(file));
   std::ofstream(file) << "prod-token-123\n";
@@ -83,7 +82,6 @@ TEST(Auth, ATokenFileMustBeThereAndPrivate) {
   auto readable = Auth::load(file);
   ASSERT_FALSE(readable);
   EXPECT_NE(readable.error().message.find("chmod 600"), std::string::npos);
-  std::filesystem::remove_all(dir);
 }
 
 // --- errors -------------------------------------------------------------------------------------
