@@ -57,7 +57,10 @@ Errc errc_of_sqlstate(const std::string& s) {
   if (is_class("08") || is_class("53") || is_class("57") || is_class("58") || s == "25006") {
     return Errc::kUnavailable;
   }
-  if (is_class("22") || is_class("23")) return Errc::kBadInput;
+  // 22 a value, 23 a constraint, 44 a view's check, 54 too large for a page, P0 a trigger's RAISE.
+  for (const char* content : {"22", "23", "44", "54", "P0"}) {
+    if (is_class(content)) return Errc::kBadInput;
+  }
   return Errc::kPermanent;
 }
 

@@ -10,7 +10,7 @@
 //   kUnavailable  no connection, server starting or stopping, out of disk or memory, read-only
 //   kRetryable    serialization failure, deadlock, lock or statement timeout: the same again
 //   kTimeout      in doubt: the connection broke during COMMIT; it may have taken effect
-//   kBadInput     a constraint refused the data (SQLSTATE class 23) or a value (class 22)
+//   kBadInput     the content was refused: a value, a constraint, a trigger (22, 23, 44, 54, P0)
 //   kPermanent    anything else: a bug, a missing table, a missing right
 // The message ends with "(SQLSTATE ...)" where the server gave one.
 //

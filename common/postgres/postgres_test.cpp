@@ -65,6 +65,8 @@ TEST_F(Postgres, TellsWhatTheCallerMayDoNext) {
   EXPECT_EQ(code("SET TRANSACTION READ ONLY; CREATE TABLE x (a int)"), Errc::kUnavailable);
   EXPECT_EQ(code("DO $$ BEGIN RAISE disk_full; END $$"), Errc::kUnavailable);
   EXPECT_EQ(code("DO $$ BEGIN RAISE serialization_failure; END $$"), Errc::kRetryable);
+  EXPECT_EQ(code("DO $$ BEGIN RAISE program_limit_exceeded; END $$"), Errc::kBadInput);
+  EXPECT_EQ(code("DO $$ BEGIN RAISE EXCEPTION 'not this one'; END $$"), Errc::kBadInput);
   EXPECT_TRUE(c->usable());
 }
 

@@ -6,6 +6,7 @@
 
 #include "common/base/random.h"
 #include "services/recorder/core/gap_spans.h"
+#include "services/recorder/core/halve.h"
 #include "services/recorder/core/judge.h"
 #include "services/recorder/core/limits.h"
 #include "services/recorder/core/transpose.h"
@@ -378,6 +379,60 @@ TEST(GapSpans, StayBounded) {
   }
   EXPECT_EQ(spans.around("p", 1, 0, 1, 1).from_ms, std::nullopt);
   EXPECT_EQ(spans.around("p", 1, 0, 1, 1).to_ms, static_cast<int64_t>(kSpansMax) + 1);
+}
+
+TEST(Halve, DoesAllThatCanBeDoneAndRefusesTheRestInBoundedWork) {
+  Random random(7);
+  for (int round = 0; round < 200; ++round) {
+    const size_t n = random.below(300);
+    std::vector<bool> bad(n);
+    size_t culprits = 0;
+    const auto share = static_cast<uint32_t>(random.below(1001));
+    for (size_t i = 0; i < n; ++i) {
+      bad[i] = random.chance(share * share / 1000);
+      culprits += bad[i] ? 1 : 0;
+    }
+    std::vector<size_t> order;
+    size_t tries = 0;
+    size_t refused = 0;
+    const auto done = halve(
+        0, n,
+        [&](size_t from, size_t to) -> Result<void> {
+          ++tries;
+          for (size_t i = from; i < to; ++i) {
+            if (bad[i]) return Error{Errc::kBadInput, "bad"};
+          }
+          for (size_t i = from; i < to; ++i) order.push_back(i);
+          return {};
+        },
+        [&](size_t i, const Error& error) -> Result<void> {
+          EXPECT_TRUE(bad[i]);
+          EXPECT_EQ(error.message, "bad");
+          ++refused;
+          order.push_back(i);
+          return {};
+        });
+    ASSERT_TRUE(done);
+    EXPECT_EQ(refused, culprits);
+    ASSERT_EQ(order.size(), n);
+    EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+    size_t depth = 1;
+    while ((size_t{1} << depth) < n) ++depth;
+    EXPECT_LE(tries, std::min(2 * n, 1 + 2 * culprits * depth) + (n > 0 ? 1 : 0));
+  }
+}
+
+TEST(Halve, EndsAtOnceForAnotherTrouble) {
+  int tries = 0;
+  const auto done = halve(
+      0, 100,
+      [&](size_t, size_t) -> Result<void> {
+        return Error{++tries < 3 ? Errc::kBadInput : Errc::kUnavailable, "no"};
+      },
+      [](size_t, const Error&) -> Result<void> { return {}; });
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, Errc::kUnavailable);
+  EXPECT_EQ(tries, 3);
 }
 
 }  // namespace

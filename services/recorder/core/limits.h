@@ -41,7 +41,15 @@ inline constexpr int kTakeInMax = 500;
 // Lines about quarantined records that one stream logs in a minute; further ones are counted, and
 // the table names them.
 inline constexpr uint32_t kQuarantineLinesMax = 20;
-// Rows of stream_quarantine; beyond, the oldest go.
+// Records that PostgreSQL refused, kept in stream_quarantine at a time. At the bound nothing more
+// is set aside: what is refused waits then, and whatever is in its commit (recording), its hot rows
+// (transposing) or its hour (compaction), as for a database that is away.
+inline constexpr uint64_t kRefusedMax = 10'000;
+// How often records that people want to be tried again are looked for.
+inline constexpr auto kLookAgainEvery = 60s;
+// A commit that is refused at that bound is tried again after this long: each try is work.
+inline constexpr auto kRefusedRetryAfter = 10s;
+// Other rows of stream_quarantine; beyond, the oldest go.
 inline constexpr int64_t kQuarantineRowsMax = 10'000;
 
 // Records remembered per (producer, epoch, partition), to say which slots a gap may concern.

@@ -68,11 +68,16 @@ void Chunker::on_done(const Done& done, Now now) {
     counts_.address_changes_dropped += done.housekept->address_changes_dropped;
     counts_.gaps_dropped += done.housekept->gaps_dropped;
     counts_.transitions_dropped += done.housekept->transitions_dropped;
+    counts_.epochs_dropped += done.housekept->epochs_dropped;
+    counts_.refused_dropped += done.housekept->refused_dropped;
     return;
   }
   MonoTime& due = due_[static_cast<size_t>(done.partition)];
   if (!done.chunked) {
-    due = std::min(due, now.mono + options_.retry_after);
+    // Refused although what can be was set aside: each try is work.
+    if (done.chunked.error().code != Errc::kBadInput) {
+      due = std::min(due, now.mono + options_.retry_after);
+    }
     return failed(done.chunked.error());
   }
   const Chunked& c = *done.chunked;
@@ -80,6 +85,10 @@ void Chunker::on_done(const Done& done, Now now) {
   if (c.undecodable > 0) {
     obs::log_warn("recorded results could not be decoded and were quarantined",
                   {{"partition", done.partition}, {"records", c.undecodable}});
+  }
+  if (c.refused > 0) {
+    obs::log_error("PostgreSQL refuses chunks: their results are set aside in stream_quarantine",
+                   {{"partition", done.partition}, {"chunks", c.refused}});
   }
   ++counts_.runs;
   counts_.hot_rows += c.hot_rows;
@@ -89,6 +98,7 @@ void Chunker::on_done(const Done& done, Now now) {
   counts_.doubled += c.doubled;
   counts_.discarded += c.discarded;
   counts_.undecodable += c.undecodable;
+  counts_.refused += c.refused;
   counts_.seconds += done.seconds;
   counts_.last_seconds = done.seconds;
   if (!waiting_for_.empty()) {

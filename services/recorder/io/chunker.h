@@ -31,11 +31,14 @@ struct ChunkerCounts {
   uint64_t doubled = 0;
   uint64_t discarded = 0;
   uint64_t undecodable = 0;
+  uint64_t refused = 0;
   uint64_t hot_leaves_dropped = 0;
   uint64_t quarantine_trimmed = 0;
   uint64_t address_changes_dropped = 0;
   uint64_t gaps_dropped = 0;
   uint64_t transitions_dropped = 0;
+  uint64_t epochs_dropped = 0;
+  uint64_t refused_dropped = 0;
   double seconds = 0;       // of all runs
   double last_seconds = 0;  // of the last one
 };

@@ -207,10 +207,12 @@ TEST_F(ChunksTest, DiscardsWhatIsPastRetentionAndCountsIt) {
 
 TEST_F(ChunksTest, MovesNoWatermarkWhenTheChunksCannotBeWritten) {
   record("prober-1", batch_of({7}, kStartMs));
-  sql("ALTER TABLE ping_chunks ADD CONSTRAINT no CHECK (false) NOT VALID");
+  sql("CREATE FUNCTION damaged() RETURNS trigger LANGUAGE plpgsql AS"
+      " $$ BEGIN RAISE data_corrupted; END $$;"
+      "CREATE TRIGGER damaged BEFORE INSERT ON ping_chunks EXECUTE FUNCTION damaged()");
   EXPECT_FALSE(store_->chunk(partition_of(7), wall_from_ms(kStartMs), 100'000h));
   EXPECT_EQ(read(7).rows.size(), 1U);
-  sql("ALTER TABLE ping_chunks DROP CONSTRAINT no");
+  sql("DROP TRIGGER damaged ON ping_chunks");
   EXPECT_EQ(chunk_of(7).results, 1U);
 }
 

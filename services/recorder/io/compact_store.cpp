@@ -8,6 +8,7 @@
 #include "common/domain/packed_chunk.h"
 #include "common/postgres/binary.h"
 #include "common/postgres/migrate.h"
+#include "services/recorder/core/halve.h"
 #include "services/recorder/core/limits.h"
 
 namespace gema::recorder {
@@ -19,7 +20,7 @@ using postgres::Params;
 using postgres::Transaction;
 
 // The migration whose tables this file writes; inventory applies it.
-constexpr int kSchemaNeeded = 8;
+constexpr int kSchemaNeeded = 9;
 constexpr int64_t kDayMs = 86'400'000;
 
 int64_t floor_to(int64_t ms, int64_t unit) {
@@ -41,6 +42,31 @@ std::string array_of(const Range& range, Id&& id) {
   return out + "}";
 }
 
+// Short chunks, as unpack_short() and view_of() read them.
+const char kChunkColumns[] =
+    "SELECT device_id, start_ms, part, step_ms, location_id, producer_id, clock_steps, echoes,"
+    " samples, extra, details, packed FROM ping_chunks";
+
+Result<void> unpack_short(const BinaryResult& rows, int i, ChunkArrays& arrays) {
+  if (!rows.is_null(i, 11)) return unpack_chunk(rows.bytes(i, 11), arrays);
+  // From before migration 0008.
+  arrays.echoes = static_cast<uint32_t>(rows.int16(i, 7));
+  if (!rows.int32_array(i, 8, arrays.samples) || !rows.int32_array(i, 9, arrays.extra)) {
+    return Error{Errc::kBadInput, "its numbers are no plain array"};
+  }
+  return {};
+}
+
+ChunkView view_of(const BinaryResult& rows, int i, const ChunkArrays& arrays) {
+  return {.device = static_cast<DeviceId>(rows.int64(i, 0)),
+          .start_ms = rows.int64(i, 1),
+          .step_ms = static_cast<uint32_t>(rows.int32(i, 3)),
+          .echoes = arrays.echoes,
+          .samples = arrays.samples,
+          .extra = arrays.extra,
+          .details = rows.bytes(i, 10)};
+}
+
 }  // namespace
 
 void Compacted::add(const Compacted& other) {
@@ -55,6 +81,7 @@ void Compacted::add(const Compacted& other) {
   packed_bytes += other.packed_bytes;
   rollup_bytes += other.rollup_bytes;
   broken += other.broken;
+  refused += other.refused;
 }
 
 CompactStore::CompactStore(CompactOptions options) : options_(std::move(options)) {}
@@ -92,62 +119,8 @@ Result<Compacted> CompactStore::step(WallTime now) {
   at_.reset();
   if (hour_) at_ = hour_->hour_ms;
   if (day_) at_ = day_->day_ms + kDayMs - 1;
-  auto done = run([&](Transaction& tx) -> Compacted {
-    Compacted out;
-    if (!leader_) {
-      leader_ = tx.exec("SELECT pg_try_advisory_lock(hashtext('gema compactor'))")[0][0].as<bool>();
-      if (!leader_) {
-        out.idle = true;
-        return out;
-      }
-    }
-    // An import (gema import) writes packed rows and rollups, too: one of us at a time.
-    if (!tx.exec("SELECT pg_try_advisory_xact_lock(hashtext('gema compaction'))")[0][0]
-             .as<bool>()) {
-      // What was found to do may be another thing then.
-      hour_.reset();
-      day_.reset();
-      out.idle = true;
-      return out;
-    }
-    // What is lost by a crash is done again. Seldom more than the cheapest plan for us: a few
-    // devices out of many.
-    tx.exec("SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off");
-    if (!hour_ && !day_) hour_ = next_hour(tx, now);
-    if (!hour_ && !day_) day_ = next_day(tx, now);
-    if (hour_) {
-      size_t end = hour_->next;
-      for (uint64_t bytes = 0; end < hour_->devices.size(); ++end) {
-        bytes += hour_->devices[end].bytes;
-        if (end > hour_->next &&
-            (bytes > kCompactBytesMax || end - hour_->next >= kCompactDevicesMax)) {
-          break;
-        }
-      }
-      if (end > hour_->next) compact(tx, *hour_, end, out);
-      if (end == hour_->devices.size()) {
-        finish(tx, *hour_, now);
-        out.hours = 1;
-        out.late_hours = hour_->late ? 1 : 0;
-      }
-      hour_->next = end;
-      out.more = true;
-    } else if (day_) {
-      const size_t end = std::min(day_->devices.size(), day_->next + kCompactDevicesMax);
-      if (end > day_->next) {
-        const std::span devices(day_->devices.data() + day_->next, end - day_->next);
-        roll_up(tx, day_->day_ms, array_of(devices, [](DeviceId id) { return id; }), out);
-      }
-      if (end == day_->devices.size()) {
-        tx.exec("INSERT INTO ping_days (day_ms, built_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-                day_->day_ms, unix_ms(now));
-        out.days = 1;
-      }
-      day_->next = end;
-      out.more = true;
-    }
-    return out;
-  });
+  auto done = work(now, false);
+  if (!done && done.error().code == Errc::kBadInput && hour_) done = work(now, true);
   // Another try would fail the same way; what else is due need not wait for it.
   if (!done && at_ &&
       (done.error().code == Errc::kPermanent || done.error().code == Errc::kBadInput)) {
@@ -157,6 +130,70 @@ Result<Compacted> CompactStore::step(WallTime now) {
   if (!done || done->hours > 0) hour_.reset();
   if (!done || done->days > 0) day_.reset();
   return done;
+}
+
+Result<Compacted> CompactStore::work(WallTime now, bool apart) {
+  return run([&](Transaction& tx) { return work(tx, now, apart); });
+}
+
+Compacted CompactStore::work(Transaction& tx, WallTime now, bool apart) {
+  Compacted out;
+  if (!leader_) {
+    leader_ = tx.exec("SELECT pg_try_advisory_lock(hashtext('gema compactor'))")[0][0].as<bool>();
+    if (!leader_) {
+      out.idle = true;
+      return out;
+    }
+  }
+  // An import (gema import) writes packed rows and rollups, too: one of us at a time.
+  if (!tx.exec("SELECT pg_try_advisory_xact_lock(hashtext('gema compaction'))")[0][0].as<bool>()) {
+    // What was found to do may be another thing then.
+    hour_.reset();
+    day_.reset();
+    out.idle = true;
+    return out;
+  }
+  // What is lost by a crash is done again. Seldom more than the cheapest plan for us: a few
+  // devices out of many.
+  tx.exec("SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off");
+  if (!hour_ && !day_) hour_ = next_hour(tx, now);
+  if (!hour_ && !day_) day_ = next_day(tx, now);
+  if (hour_) {
+    size_t end = hour_->next;
+    for (uint64_t bytes = 0; end < hour_->devices.size(); ++end) {
+      bytes += hour_->devices[end].bytes;
+      if (end > hour_->next &&
+          (bytes > kCompactBytesMax || end - hour_->next >= kCompactDevicesMax)) {
+        break;
+      }
+    }
+    if (apart) {
+      compact_apart(tx, *hour_, hour_->next, end, out);
+    } else if (end > hour_->next) {
+      compact(tx, *hour_, hour_->next, end, out);
+    }
+    if (end == hour_->devices.size()) {
+      finish(tx, *hour_, now);
+      out.hours = 1;
+      out.late_hours = hour_->late ? 1 : 0;
+    }
+    hour_->next = end;
+    out.more = true;
+  } else if (day_) {
+    const size_t end = std::min(day_->devices.size(), day_->next + kCompactDevicesMax);
+    if (end > day_->next) {
+      const std::span devices(day_->devices.data() + day_->next, end - day_->next);
+      roll_up(tx, day_->day_ms, array_of(devices, [](DeviceId id) { return id; }), out);
+    }
+    if (end == day_->devices.size()) {
+      tx.exec("INSERT INTO ping_days (day_ms, built_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+              day_->day_ms, unix_ms(now));
+      out.days = 1;
+    }
+    day_->next = end;
+    out.more = true;
+  }
+  return out;
 }
 
 // --- hours -----------------------------------------------------------------------------------
@@ -187,14 +224,13 @@ std::optional<CompactStore::Hour> CompactStore::next_hour(Transaction& tx, WallT
   Hour hour{.hour_ms = due[0][0].as<int64_t>(), .late = due[0][1].as<bool>()};
   at_ = hour.hour_ms;
   // One statement, one snapshot: what is written later has a higher number than the marks.
-  std::array<int64_t, kPartitions> compacted{};
   for (const auto& row : tx.exec("SELECT partition, written, compacted FROM ping_hours"
                                  " WHERE hour_ms = $1",
                                  hour.hour_ms)) {
     const auto p = row[0].as<uint32_t>();
     if (p >= kPartitions) continue;
     hour.marks[p] = row[1].as<int64_t>();
-    compacted[p] = row[2].as<int64_t>();
+    hour.compacted[p] = row[2].as<int64_t>();
   }
   Params params;
   params.int64(hour.hour_ms).int64(hour.hour_ms + kChunkSpanMs);
@@ -206,16 +242,20 @@ std::optional<CompactStore::Hour> CompactStore::next_hour(Transaction& tx, WallT
       params);
   for (int i = 0; i < devices.rows(); ++i) {
     const auto id = static_cast<DeviceId>(devices.int64(i, 0));
-    if (devices.int64(i, 1) >> 20 <= compacted[partition_of(id)]) continue;
+    if (devices.int64(i, 1) >> 20 <= hour.compacted[partition_of(id)]) continue;
     hour.devices.push_back({id, static_cast<uint64_t>(devices.int64(i, 2))});
   }
   hour.day_built =
       !tx.exec("SELECT FROM ping_days WHERE day_ms = $1", floor_to(hour.hour_ms, kDayMs)).empty();
+  make_leaves(tx, hour);
+  return hour;
+}
+
+void CompactStore::make_leaves(Transaction& tx, const Hour& hour) {
   for (const char* table : {"ping_packed", "ping_rollup_minutes", "ping_rollup_recent"}) {
     if (hour.day_built && table == std::string_view("ping_rollup_recent")) continue;
     tx.exec("SELECT history_make_leaf_at($1, $2)", table, hour.hour_ms);
   }
-  return hour;
 }
 
 void CompactStore::read_names(Transaction& tx) {
@@ -239,18 +279,63 @@ void CompactStore::note_broken(Transaction& tx, const char* table, DeviceId devi
           table, static_cast<int64_t>(device), start_ms, part, reason);
 }
 
-void CompactStore::compact(Transaction& tx, const Hour& hour, size_t end, Compacted& out) {
-  const std::span batch(hour.devices.data() + hour.next, end - hour.next);
+void CompactStore::compact_apart(Transaction& tx, const Hour& hour, size_t begin, size_t end,
+                                 Compacted& out) {
+  // Refused now, not at the end, where nobody could tell what.
+  tx.exec("SET CONSTRAINTS ALL IMMEDIATE");
+  make_leaves(tx, hour);  // not within a savepoint that may be undone
+  Refusals refusals(tx, "ping");
+  auto attempt = [&](size_t from, size_t to) {
+    Compacted some;
+    Result<void> done =
+        in_savepoint(tx, [&](Transaction& part) { compact(part, hour, from, to, some); });
+    if (done) out.add(some);
+    return done;
+  };
+  auto set_aside = [&](size_t i, const Error& error) {
+    ++out.refused;
+    return refuse(tx, hour, hour.devices[i], error, refusals);
+  };
+  if (Result<void> done = halve(begin, end, attempt, set_aside); !done) {
+    throw postgres::RawError(done.error(), false);
+  }
+}
+
+Result<void> CompactStore::refuse(Transaction& tx, const Hour& hour, const Device& device,
+                                  const Error& error, Refusals& refusals) {
+  Params params;
+  params.int64(static_cast<int64_t>(device.id)).int64(hour.hour_ms);
+  params.int64(hour.hour_ms + kChunkSpanMs).int64(hour.compacted[partition_of(device.id)]);
+  const BinaryResult chunks(tx,
+                            kChunkColumns + std::string(" WHERE device_id = $1 AND start_ms >= $2"
+                                                        " AND start_ms < $3 AND part >> 20 > $4"
+                                                        " ORDER BY start_ms, part"),
+                            params);
+  read_names(tx);
+  ChunkArrays arrays;
+  for (int c = 0; c < chunks.rows(); ++c) {
+    if (!unpack_short(chunks, c, arrays))
+      continue;  // named in history_broken, if ever it is merged
+    const ChunkView view = view_of(chunks, c, arrays);
+    Result<void> done =
+        refusals.keep_chunk(view, names_[chunks.int32(c, 4)], names_[chunks.int32(c, 5)],
+                            chunks.int16(c, 6), chunks.int64(c, 2), error);
+    if (!done) return done;
+  }
+  return {};
+}
+
+void CompactStore::compact(Transaction& tx, const Hour& hour, size_t begin, size_t end,
+                           Compacted& out) {
+  const std::span batch(hour.devices.data() + begin, end - begin);
   const std::string ids = array_of(batch, [](const Device& d) { return d.id; });
   Params span;
   span.int64(hour.hour_ms).int64(hour.hour_ms + kChunkSpanMs);
   const BinaryResult chunks(
       tx,
-      fmt::format("SELECT device_id, start_ms, part, step_ms, location_id, producer_id,"
-                  " clock_steps, echoes, samples, extra, details, packed FROM ping_chunks"
-                  " WHERE device_id = ANY ('{}'::bigint[]) AND start_ms >= $1 AND start_ms < $2"
+      fmt::format("{} WHERE device_id = ANY ('{}'::bigint[]) AND start_ms >= $1 AND start_ms < $2"
                   " ORDER BY device_id, start_ms, part",
-                  ids),
+                  kChunkColumns, ids),
       span);
   const BinaryResult packed(
       tx,
@@ -302,23 +387,9 @@ void CompactStore::compact(Transaction& tx, const Hour& hour, size_t end, Compac
     }
     for (; c < chunks.rows() && chunks.int64(c, 0) <= id; ++c) {
       GEMA_ASSERT(chunks.int64(c, 0) == id);
-      Result<void> right;
-      if (chunks.is_null(c, 11)) {  // from before migration 0008
-        arrays.echoes = static_cast<uint32_t>(chunks.int16(c, 7));
-        if (!chunks.int32_array(c, 8, arrays.samples) || !chunks.int32_array(c, 9, arrays.extra)) {
-          right = Error{Errc::kBadInput, "its numbers are no plain array"};
-        }
-      } else {
-        right = unpack_chunk(chunks.bytes(c, 11), arrays);
-      }
+      Result<void> right = unpack_short(chunks, c, arrays);
       if (right && !merger_.add({chunks.int32(c, 4), chunks.int32(c, 5), chunks.int16(c, 6)},
-                                {.device = device.id,
-                                 .start_ms = chunks.int64(c, 1),
-                                 .step_ms = static_cast<uint32_t>(chunks.int32(c, 3)),
-                                 .echoes = arrays.echoes,
-                                 .samples = arrays.samples,
-                                 .extra = arrays.extra,
-                                 .details = chunks.bytes(c, 10)})) {
+                                view_of(chunks, c, arrays))) {
         right = Error{Errc::kBadInput, "its numbers break the rules of a chunk"};
       }
       if (!right) {
@@ -552,6 +623,8 @@ Result<CompactStatus> CompactStore::status(WallTime now) {
     out.dirty_hours = row[1].as<uint64_t>();
     out.lag_s = static_cast<double>(row[2].as<int64_t>()) / 1000.0;
     out.broken_rows = tx.exec("SELECT count(*) FROM history_broken")[0][0].as<uint64_t>();
+    out.refused_records =
+        tx.exec("SELECT count(*) FROM stream_quarantine WHERE refused")[0][0].as<uint64_t>();
     for (const auto& size :
          tx.exec("SELECT t.name, coalesce(sum(pg_total_relation_size(i.inhrelid)), 0)::bigint"
                  " FROM unnest(ARRAY['ping_hot', 'ping_chunks', 'ping_packed',"
@@ -559,7 +632,7 @@ Result<CompactStatus> CompactStore::status(WallTime now) {
                  " LEFT JOIN pg_inherits i ON i.inhparent = t.name::regclass GROUP BY 1"
                  " UNION ALL SELECT name, pg_total_relation_size(name::regclass) FROM"
                  " unnest(ARRAY['transitions', 'stream_gaps', 'stream_quarantine',"
-                 " 'stream_set_aside', 'history_broken']) AS u (name)")) {
+                 " 'stream_set_aside', 'stream_epochs', 'history_broken']) AS u (name)")) {
       out.table_bytes[size[0].as<std::string>()] = size[1].as<uint64_t>();
     }
     return out;

@@ -6,6 +6,9 @@
 // is merged again from what is there, with the same outcome. Only one compactor works at a time, in
 // the whole database (an advisory lock of its session).
 //
+// A device's hour that PostgreSQL refuses for its content is left as it was, and what was to be
+// added to it goes to stream_quarantine (io/refusals.h), so that the rest of the hour is compacted.
+//
 // All calls block: they belong on a worker's thread.
 #pragma once
 
@@ -22,6 +25,7 @@
 #include "common/domain/hour_merger.h"
 #include "common/domain/slot.h"
 #include "common/postgres/connection.h"
+#include "services/recorder/io/refusals.h"
 
 namespace gema::recorder {
 
@@ -44,7 +48,8 @@ struct Compacted {
   uint64_t doubled = 0;
   uint64_t packed_bytes = 0;  // details included
   uint64_t rollup_bytes = 0;
-  uint64_t broken = 0;  // rows that did not decode, left out
+  uint64_t broken = 0;   // rows that did not decode, left out
+  uint64_t refused = 0;  // devices whose rows PostgreSQL refuses: what was new of them is set aside
 
   void add(const Compacted& other);
 };
@@ -55,6 +60,7 @@ struct CompactStatus {
   uint64_t dirty_hours = 0;    // of these: what came late makes them so
   double lag_s = 0;            // since the oldest of them closed
   uint64_t broken_rows = 0;
+  uint64_t refused_records = 0;
   std::map<std::string, uint64_t> table_bytes;  // indexes included
 };
 
@@ -83,7 +89,8 @@ class CompactStore {
   };
   struct Hour {
     int64_t hour_ms = 0;
-    std::array<int64_t, kPartitions> marks{};  // to become `compacted`
+    std::array<int64_t, kPartitions> compacted{};  // up to where it is
+    std::array<int64_t, kPartitions> marks{};      // to become that
     std::vector<Device> devices;
     size_t next = 0;
     bool late = false;
@@ -96,10 +103,20 @@ class CompactStore {
   };
 
   Result<void> ensure_ready();
+  Result<Compacted> work(WallTime now, bool apart);
+  Compacted work(postgres::Transaction& tx, WallTime now, bool apart);
   std::string put_off(WallTime now);
+  void make_leaves(postgres::Transaction& tx, const Hour& hour);
   std::optional<Hour> next_hour(postgres::Transaction& tx, WallTime now);
   std::optional<Day> next_day(postgres::Transaction& tx, WallTime now);
-  void compact(postgres::Transaction& tx, const Hour& hour, size_t end, Compacted& out);
+  // Devices [begin, end) of the hour.
+  void compact(postgres::Transaction& tx, const Hour& hour, size_t begin, size_t end,
+               Compacted& out);
+  // The same device by device where need be: what PostgreSQL refuses is set aside.
+  void compact_apart(postgres::Transaction& tx, const Hour& hour, size_t begin, size_t end,
+                     Compacted& out);
+  Result<void> refuse(postgres::Transaction& tx, const Hour& hour, const Device& device,
+                      const Error& error, Refusals& refusals);
   void finish(postgres::Transaction& tx, const Hour& hour, WallTime now);
   void roll_up(postgres::Transaction& tx, int64_t day_ms, const std::string& devices,
                Compacted& out);

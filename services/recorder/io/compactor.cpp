@@ -117,6 +117,12 @@ void Compactor::on_done(const Done& done, Now now) {
     obs::log_warn("stored rows do not decode and were left out; table history_broken names them",
                   {{"rows", c.broken}});
   }
+  if (c.refused > 0) {
+    obs::log_error(
+        "PostgreSQL refuses hours of devices: what was to be added to them is set aside"
+        " in stream_quarantine",
+        {{"devices", c.refused}});
+  }
   counts_.done.add(c);
   counts_.seconds += done.seconds;
   if (!waiting_for_.empty()) {

@@ -41,7 +41,7 @@ Lane::Done Lane::work(Job job) {
       done.committed = store_.commit(*job.batch);
       break;
     case Kind::kTakeIn:
-      done.taken_in = store_.take_in(job.now);
+      done.taken_in = store_.take_in(options_.stream, job.now);
       break;
   }
   return done;
@@ -80,24 +80,44 @@ void Lane::deliver(Now now) {
     if (sorter_->counts().quarantined != quarantined) {
       const RecordRow& row = open_.quarantined.back();
       consumer_->note_quarantined();
-      if (now.mono - quarantine_minute_ >= 1min) {
-        quarantine_minute_ = now.mono;
-        quarantine_lines_ = 0;
-      }
-      if (++quarantine_lines_ > kQuarantineLinesMax) continue;
+      if (!may_log_quarantine(now)) continue;
       obs::log_warn("record quarantined", {{"stream", options_.stream},
                                            {"producer", row.key.producer},
                                            {"partition", row.key.partition},
                                            {"seq", row.key.seq},
                                            {"reason", row.reason}});
-      if (quarantine_lines_ == kQuarantineLinesMax) {
-        obs::log_warn("no more lines about quarantined records for a minute; see stream_quarantine",
-                      {{"stream", options_.stream}});
-      }
     }
   }
   deliveries_.clear();
   set_pause();
+}
+
+// False: enough lines in this minute.
+bool Lane::may_log_quarantine(Now now) {
+  if (now.mono - quarantine_minute_ >= 1min) {
+    quarantine_minute_ = now.mono;
+    quarantine_lines_ = 0;
+  }
+  if (++quarantine_lines_ == kQuarantineLinesMax + 1) {
+    obs::log_warn("no more lines about quarantined records for a minute; see stream_quarantine",
+                  {{"stream", options_.stream}});
+  }
+  return quarantine_lines_ <= kQuarantineLinesMax;
+}
+
+void Lane::on_refused(const std::vector<Refused>& refused, Now now) {
+  for (const Refused& r : refused) {
+    ++counts_.refused;
+    consumer_->note_quarantined();
+    if (!may_log_quarantine(now)) continue;
+    obs::log_error("PostgreSQL refuses a record: set aside, all others are recorded",
+                   {{"stream", options_.stream},
+                    {"producer", r.key.producer},
+                    {"epoch", r.key.epoch},
+                    {"partition", r.key.partition},
+                    {"seq", r.key.seq},
+                    {"reason", r.reason}});
+  }
 }
 
 void Lane::set_pause() {
@@ -134,8 +154,8 @@ MonoTime Lane::turn(Now now) {
                (now.mono - open_since_ >= options_.commit_every || open_bytes_ >= kCommitBytes)) {
       seal(now);
       submit(Kind::kCommit, now);
-    } else if (sorter_->set_aside() > 0 && now.mono >= next_take_in_) {
-      next_take_in_ = now.mono + kTakeInEvery;
+    } else if (now.mono >= next_take_in_) {
+      next_take_in_ = now.mono + (sorter_->set_aside() > 0 ? kTakeInEvery : kLookAgainEvery);
       submit(Kind::kTakeIn, now);
     } else if (!open_changed_ && now.mono >= next_check_) {
       seal(now);  // of nothing: only the tokens are looked at
@@ -193,9 +213,14 @@ void Lane::on_done(Done done, Now now) {
     }
     on_committed(*done.committed, now);
   } else {
-    if (!done.taken_in) return failed(done.taken_in.error(), now);
-    counts_.taken_in += *done.taken_in;
-    sorter_->set_aside_is(sorter_->set_aside() - std::min(sorter_->set_aside(), *done.taken_in));
+    if (!done.taken_in) {
+      next_take_in_ = now.mono + kLookAgainEvery;
+      return failed(done.taken_in.error(), now);
+    }
+    counts_.taken_in += done.taken_in->records;
+    on_refused(done.taken_in->refused, now);
+    if (sorter_->set_aside() == 0 && done.taken_in->records > 0) next_take_in_ = now.mono;
+    sorter_->set_aside_is(done.taken_in->set_aside + open_.set_aside.size());
   }
   if (!waiting_for_.empty()) {
     waiting_for_.clear();
@@ -204,12 +229,14 @@ void Lane::on_done(Done done, Now now) {
 }
 
 void Lane::failed(const Error& error, Now now) {
-  next_try_ = now.mono + options_.retry_after;
+  next_try_ = now.mono + (error.code == Errc::kBadInput
+                              ? std::max<Duration>(kRefusedRetryAfter, options_.retry_after)
+                              : options_.retry_after);
   if (waiting_for_ == error.message) return;  // said once
   waiting_for_ = error.message;
   const obs::Fields fields = {
       {"stream", options_.stream}, {"why", error.message}, {"code", to_string(error.code)}};
-  if (error.code == Errc::kPermanent) {
+  if (error.code == Errc::kPermanent || error.code == Errc::kBadInput) {
     obs::log_error("PostgreSQL refuses what the recorder does", fields);
   } else {
     obs::log_warn("waiting for PostgreSQL", fields);
@@ -242,6 +269,7 @@ void Lane::on_committed(const Committed& committed, Now now) {
     known_.positions = in_flight_->after;
     known_.tokens = committed.tokens;
     consumer_->mark_durable(known_.positions);
+    on_refused(committed.refused, now);
     if (in_flight_records_ > 0) ++counts_.commits;
     counts_.hot_rows += committed.hot_rows;
     counts_.hot_bytes += committed.hot_bytes;

@@ -5,9 +5,11 @@
 //   ack
 //
 // One batch is in flight at a time. A commit that fails is tried again, the same batch, until it
-// is in (the head rows' tokens tell whether an earlier try went through). When the head rows say
-// that somebody else wrote, or that the database is older than what we know, everything gathered is
-// dropped and the consumer goes back to what the database holds: what it lacks is asked for again.
+// is in (the head rows' tokens tell whether an earlier try went through). What PostgreSQL refuses
+// for its content does not fail a commit: it is set aside in it (io/refusals.h). When the head rows
+// say that somebody else wrote, or that the database is older than what we know, everything
+// gathered is dropped and the consumer goes back to what the database holds: what it lacks is asked
+// for again.
 //
 // Bound: kPendingBytesMax gathered and in flight; there the consumer is paused. Nothing is
 // acknowledged that is not committed.
@@ -47,6 +49,7 @@ struct LaneCounts {
   uint64_t hot_rows = 0;
   uint64_t hot_bytes = 0;
   uint64_t taken_in = 0;
+  uint64_t refused = 0;  // records, or what they say beside results, that PostgreSQL refused
   int64_t newest_recorded_ms = 0;  // newest slot that is durable
 };
 
@@ -89,13 +92,15 @@ class Lane {
     Kind kind = Kind::kLoad;
     Result<Loaded> loaded{Loaded{}};
     Result<Committed> committed{Committed{}};
-    Result<uint64_t> taken_in{uint64_t{0}};
+    Result<TakenIn> taken_in{TakenIn{}};
   };
 
   Done work(Job job);
   void on_done(Done done, Now now);
   void on_loaded(const Loaded& loaded, Now now);
   void on_committed(const Committed& committed, Now now);
+  void on_refused(const std::vector<Refused>& refused, Now now);
+  bool may_log_quarantine(Now now);
   void failed(const Error& error, Now now);
   void deliver(Now now);
   void seal(Now now);

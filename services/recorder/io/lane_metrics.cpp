@@ -24,6 +24,8 @@ LaneMetrics::LaneMetrics(obs::Metrics& m, const std::string& stream)
                            {{"stream", stream}})),
       quarantined_(m.counter("quarantined_total", "Records that can never be recorded",
                              {{"stream", stream}})),
+      refused_(m.counter("refused_total", "Records that PostgreSQL refused, set aside",
+                         {{"stream", stream}})),
       set_aside_total_(m.counter("set_aside_total", "Records with slots too far in the future",
                                  {{"stream", stream}})),
       gaps_(m.counter("gaps_total", "Gaps announced by producers", {{"stream", stream}})),
@@ -64,6 +66,7 @@ void LaneMetrics::update(const Lane& lane, Now now) {
   results_.follow(number(s.results));
   discarded_.follow(number(s.discarded_results));
   quarantined_.follow(number(s.quarantined));
+  refused_.follow(number(c.refused));
   set_aside_total_.follow(number(s.set_aside));
   gaps_.follow(number(s.gaps));
   gap_records_.follow(number(s.gap_records));
@@ -95,6 +98,7 @@ ChunkerMetrics::ChunkerMetrics(obs::Metrics& m)
       doubled_(m.counter("chunk_doubled_total", "Results of a slot that had a better one")),
       discarded_(m.counter("chunk_discarded_total", "Results past raw retention when transposed")),
       undecodable_(m.counter("chunk_undecodable_total", "Hot records that could not be decoded")),
+      refused_(m.counter("chunk_refused_total", "Chunks that PostgreSQL refused, set aside")),
       hot_leaves_(m.counter("hot_leaves_dropped_total", "Partitions of hot rows dropped")),
       trimmed_(m.counter("quarantine_trimmed_total", "Oldest quarantined records dropped")),
       addresses_(m.counter("address_changes_dropped_total",
@@ -102,6 +106,10 @@ ChunkerMetrics::ChunkerMetrics(obs::Metrics& m)
       gaps_(m.counter("gaps_dropped_total", "Announced losses past raw retention, dropped")),
       transitions_(
           m.counter("transitions_dropped_total", "Transitions past their retention, dropped")),
+      epochs_(m.counter("epochs_dropped_total",
+                        "Epochs of producers whose results are past raw retention, dropped")),
+      refused_dropped_(
+          m.counter("refused_dropped_total", "Refused records past raw retention, dropped")),
       strays_(m.counter("chunk_strays_total", "Late and doubled answers written beside results")),
       seconds_(m.counter("chunk_seconds_total", "Time spent in chunk transactions")),
       last_seconds_(m.gauge("chunk_last_seconds", "Duration of the last chunk transaction")) {}
@@ -116,11 +124,14 @@ void ChunkerMetrics::update(const Chunker& chunker) {
   doubled_.follow(number(c.doubled));
   discarded_.follow(number(c.discarded));
   undecodable_.follow(number(c.undecodable));
+  refused_.follow(number(c.refused));
   hot_leaves_.follow(number(c.hot_leaves_dropped));
   trimmed_.follow(number(c.quarantine_trimmed));
   addresses_.follow(number(c.address_changes_dropped));
   gaps_.follow(number(c.gaps_dropped));
   transitions_.follow(number(c.transitions_dropped));
+  epochs_.follow(number(c.epochs_dropped));
+  refused_dropped_.follow(number(c.refused_dropped));
   strays_.follow(number(c.strays));
   seconds_.follow(c.seconds);
   last_seconds_.Set(c.last_seconds);
@@ -137,6 +148,9 @@ CompactorMetrics::CompactorMetrics(obs::Metrics& m)
       packed_bytes_(m.counter("compact_packed_bytes_total", "Bytes of packed rows written")),
       rollup_bytes_(m.counter("compact_rollup_bytes_total", "Bytes of rollups written")),
       broken_(m.counter("compact_broken_total", "Rows left out because they do not decode")),
+      refused_(m.counter("compact_refused_total",
+                         "Hours of a device that PostgreSQL refused, what was new in them set "
+                         "aside")),
       failures_(m.counter("compact_failures_total", "Transactions of the compactor that failed")),
       seconds_(m.counter("compact_seconds_total", "Time spent compacting")),
       chunk_leaves_(m.counter("chunk_leaves_dropped_total",
@@ -151,7 +165,8 @@ CompactorMetrics::CompactorMetrics(obs::Metrics& m)
       pending_(m.gauge("compact_pending_hours", "Closed hours that wait to be compacted")),
       dirty_(m.gauge("compact_dirty_hours", "Of these: because of what came late")),
       lag_(m.gauge("compact_lag_seconds", "How long the oldest of them has waited")),
-      broken_rows_(m.gauge("broken_rows", "Rows of history_broken")) {}
+      broken_rows_(m.gauge("broken_rows", "Rows of history_broken")),
+      refused_records_(m.gauge("refused_records", "Refused records that are set aside now")) {}
 
 void CompactorMetrics::update(const Compactor& compactor) {
   const CompactorCounts& c = compactor.counts();
@@ -164,6 +179,7 @@ void CompactorMetrics::update(const Compactor& compactor) {
   packed_bytes_.follow(number(c.done.packed_bytes));
   rollup_bytes_.follow(number(c.done.rollup_bytes));
   broken_.follow(number(c.done.broken));
+  refused_.follow(number(c.done.refused));
   failures_.follow(number(c.failures));
   seconds_.follow(c.seconds);
   chunk_leaves_.follow(number(c.housekept.chunk_leaves_dropped));
@@ -173,6 +189,7 @@ void CompactorMetrics::update(const Compactor& compactor) {
   dirty_.Set(number(c.status.dirty_hours));
   lag_.Set(c.status.lag_s);
   broken_rows_.Set(number(c.status.broken_rows));
+  refused_records_.Set(number(c.status.refused_records));
   for (const auto& [table, bytes] : c.status.table_bytes) {
     metrics_.gauge("table_bytes", "Bytes of a table on disk, indexes included", {{"table", table}})
         .Set(number(bytes));

@@ -29,9 +29,9 @@ class LaneMetrics {
   void update(const Lane& lane, Now now);
 
  private:
-  Following records_, results_, discarded_, quarantined_, set_aside_total_, gaps_, gap_records_,
-      commits_, commit_failures_, conflicts_, hot_rows_, hot_bytes_, taken_in_, duplicates_,
-      wanted_, address_changes_;
+  Following records_, results_, discarded_, quarantined_, refused_, set_aside_total_, gaps_,
+      gap_records_, commits_, commit_failures_, conflicts_, hot_rows_, hot_bytes_, taken_in_,
+      duplicates_, wanted_, address_changes_;
   prometheus::Gauge &pending_bytes_, &pending_records_, &paused_, &set_aside_, &lag_, &outstanding_;
 };
 
@@ -42,7 +42,8 @@ class ChunkerMetrics {
 
  private:
   Following runs_, failures_, hot_rows_, chunks_, results_, doubled_, discarded_, undecodable_,
-      hot_leaves_, trimmed_, addresses_, gaps_, transitions_, strays_, seconds_;
+      refused_, hot_leaves_, trimmed_, addresses_, gaps_, transitions_, epochs_, refused_dropped_,
+      strays_, seconds_;
   prometheus::Gauge& last_seconds_;
 };
 
@@ -54,8 +55,8 @@ class CompactorMetrics {
  private:
   obs::Metrics& metrics_;
   Following hours_, late_hours_, days_, rows_, results_, doubled_, packed_bytes_, rollup_bytes_,
-      broken_, failures_, seconds_, chunk_leaves_, recent_leaves_, leaves_;
-  prometheus::Gauge &pending_, &dirty_, &lag_, &broken_rows_;
+      broken_, refused_, failures_, seconds_, chunk_leaves_, recent_leaves_, leaves_;
+  prometheus::Gauge &pending_, &dirty_, &lag_, &broken_rows_, &refused_records_;
 };
 
 }  // namespace gema::recorder

@@ -349,6 +349,63 @@ TEST_F(LaneTest, IsNotHeldUpByTimesThatAreNone) {
   EXPECT_EQ(results, kDevices + 1);
 }
 
+// One record in each round that PostgreSQL refuses; recorders and servers die at any moment.
+TEST_F(LaneTest, IsNotHeldUpByWhatPostgresRefusesWhoeverDiesMeanwhile) {
+  open_producer();
+  sql("ALTER TABLE ping_hot ADD CONSTRAINT refused CHECK (position('poison'::bytea IN batches) = "
+      "0)");
+  uint64_t poison = 0;
+  auto measure_all = [&] {
+    measure();
+    PingResults r;
+    r.location = "poison";
+    testing::append(r, {.device = 7,
+                        .interval_ms = kInterval,
+                        .due_ms = slot_at_or_before(7, kInterval, kStartMs + measured_ * 1000)});
+    encode_ping(r, payload_);
+    ASSERT_TRUE(producer_->append(partition_of(7), payload_, now_));
+    ++poison;
+  };
+  lose_per_mille_ = 20;
+  for (int life = 0; life < 8; ++life) {
+    auto lane = make_lane();
+    ASSERT_TRUE(run_until({lane.get()}, [&] { return lane->waiting_for().empty(); }));
+    for (uint64_t i = 0; i < 2 + random_.below(12); ++i) {
+      measure_all();
+      turn({lane.get()});
+    }
+    if (life % 4 == 3) {
+      server().kill9();
+      restart_server();
+    }
+    if (random_.chance(500)) {
+      const uint64_t before = lane->counts().commits;
+      run_until({lane.get()}, [&] { return lane->counts().commits > before; });
+    }
+  }
+  lose_per_mille_ = 0;
+  auto lane = make_lane();
+  measure_all();
+  EXPECT_TRUE(run_until({lane.get()}, [&] { return acknowledged() && lane->idle(); }))
+      << lane->waiting_for();
+  EXPECT_EQ(lane->waiting_for(), "");
+  EXPECT_GT(lane->counts().refused, 0U);
+  EXPECT_GT(lane->stream_stats().quarantined, 0U);
+  connect();
+  expect_all_recorded_once();
+  EXPECT_EQ(sql("SELECT count(*) FROM stream_quarantine WHERE refused"), std::to_string(poison));
+  EXPECT_EQ(sql("SELECT count(DISTINCT (epoch, partition, seq)) FROM stream_quarantine"),
+            std::to_string(poison));
+  EXPECT_EQ(sql("SELECT count(*) FROM stream_gaps"), std::to_string(poison));
+  // No longer refused, and people want it tried again: the lane looks by itself.
+  sql("ALTER TABLE ping_hot DROP CONSTRAINT refused; SELECT history_retry_refused()");
+  EXPECT_TRUE(run_until({lane.get()}, [&] { return lane->counts().taken_in == poison; }));
+  EXPECT_EQ(sql("SELECT count(*) FROM stream_gaps"), "0");
+  EXPECT_EQ(
+      sql("SELECT sum(results) FROM ping_hot"),
+      std::to_string(measured_ * static_cast<int64_t>(kDevices) + static_cast<int64_t>(poison)));
+}
+
 TEST_F(LaneTest, RecordsTransitionsOfDatesThatAreNoneInQuarantine) {
   open_producer("transitions");
   auto lane = make_lane("transitions");

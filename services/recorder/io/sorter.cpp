@@ -1,9 +1,7 @@
 #include "services/recorder/io/sorter.h"
 
 #include <algorithm>
-#include <limits>
 
-#include "common/codec/transition_codec.h"
 #include "services/recorder/core/judge.h"
 #include "services/recorder/core/limits.h"
 
@@ -27,12 +25,12 @@ class PingSorter : public Sorter {
  private:
   void take_record(stream::Delivery&& delivery, Now now, Batch& batch) override {
     if (auto decoded = decode_ping(delivery.payload, scratch_); !decoded) {
-      quarantine(std::move(delivery), decoded.error().message, batch);
+      quarantine(row_of(std::move(delivery)), decoded.error().message, batch);
       return;
     }
     const Judgement judgement = judge(scratch_, delivery.key.partition, now.wall, retention_);
     if (judgement.fate == Fate::kQuarantine) {
-      quarantine(std::move(delivery), judgement.reason, batch);
+      quarantine(row_of(std::move(delivery)), judgement.reason, batch);
       return;
     }
     spans_.note(delivery.key.producer, delivery.key.epoch, delivery.key.partition, delivery.key.seq,
@@ -40,7 +38,7 @@ class PingSorter : public Sorter {
     // Told at once even when the results must wait: they are facts of their own.
     for (const AddressChange& change : scratch_.address_changes) {
       ++counts_.address_changes;
-      batch.address_changes.push_back({delivery.key.producer, scratch_.location, change});
+      batch.address_changes.push_back({delivery.key, scratch_.location, change});
     }
     if (judgement.fate == Fate::kDiscard) {
       counts_.discarded_results += scratch_.size();
@@ -60,8 +58,8 @@ class PingSorter : public Sorter {
 
   void set_aside(stream::Delivery&& delivery, int64_t newest_ms, Batch& batch) {
     if (set_aside_ >= kSetAsideMax) {
-      quarantine(std::move(delivery), "slots in the future, and the set-aside table is full",
-                 batch);
+      quarantine(row_of(std::move(delivery)),
+                 "slots in the future, and the set-aside table is full", batch);
       return;
     }
     ++set_aside_;
@@ -78,40 +76,22 @@ class PingSorter : public Sorter {
 
 class TransitionSorter : public Sorter {
   void take_record(stream::Delivery&& delivery, Now, Batch& batch) override {
-    auto transition = decode_transition(delivery.payload);
-    if (!transition) {
-      quarantine(std::move(delivery), transition.error().message, batch);
+    RecordRow record = row_of(std::move(delivery));
+    auto row = transition_of(record);
+    if (!row) {
+      quarantine(std::move(record), row.error().message, batch);
       return;
     }
-    constexpr uint64_t kMax = std::numeric_limits<int64_t>::max();
-    if (transition->device > kMax || transition->state.transition_counter > kMax) {
-      quarantine(std::move(delivery), "a device id or counter is out of range", batch);
-      return;
-    }
-    if (transition->slot_ms < 0 || transition->slot_ms > kTimeMaxMs) {
-      quarantine(std::move(delivery), "a transition's slot is no time", batch);
-      return;
-    }
-    TransitionRow row{.id = transition->id,
-                      .device = transition->device,
-                      .counter = transition->state.transition_counter,
-                      .from = static_cast<uint8_t>(transition->from),
-                      .to = static_cast<uint8_t>(transition->to),
-                      .reason = static_cast<uint8_t>(transition->reason),
-                      .slot_ms = transition->slot_ms,
-                      .decided_at_us = unix_us(transition->decided_at)};
-    encode_state(transition->state, row.state);
-    counts_.newest_ms = std::max(counts_.newest_ms, transition->slot_ms);
+    counts_.newest_ms = std::max(counts_.newest_ms, row->slot_ms);
     ++counts_.results;
-    batch.transitions.push_back(std::move(row));
+    batch.transitions.push_back(std::move(*row));
   }
 };
 
 }  // namespace
 
-void Sorter::quarantine(stream::Delivery&& delivery, std::string reason, Batch& batch) {
+void Sorter::quarantine(RecordRow row, std::string reason, Batch& batch) {
   ++counts_.quarantined;
-  RecordRow row = row_of(std::move(delivery));
   row.reason = std::move(reason);
   batch.quarantined.push_back(std::move(row));
 }

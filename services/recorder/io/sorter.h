@@ -43,7 +43,7 @@ class Sorter {
 
  protected:
   virtual void take_record(stream::Delivery&& delivery, Now now, Batch& batch) = 0;
-  void quarantine(stream::Delivery&& delivery, std::string reason, Batch& batch);
+  void quarantine(RecordRow row, std::string reason, Batch& batch);
 
   SorterCounts counts_;
   GapSpans spans_;

@@ -3,14 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "common/base/assert.h"
 #include "common/codec/hot_codec.h"
 #include "common/codec/ping_codec.h"
+#include "common/codec/transition_codec.h"
 #include "common/domain/packed_chunk.h"
 #include "common/postgres/binary.h"
 #include "common/postgres/migrate.h"
+#include "services/recorder/core/halve.h"
 #include "services/recorder/core/judge.h"
 #include "services/recorder/core/limits.h"
 #include "services/recorder/core/transpose.h"
@@ -24,7 +27,7 @@ using postgres::Params;
 using postgres::Transaction;
 
 // The migration whose tables this file writes; inventory applies it.
-constexpr int kSchemaNeeded = 8;
+constexpr int kSchemaNeeded = 9;
 constexpr int64_t kLeafUs = 600LL * 1'000'000;  // ping_hot_make_leaf(): ten minutes
 
 std::string hex(std::string_view bytes) {
@@ -183,14 +186,27 @@ Result<Loaded> Store::load(const std::string& stream) {
   });
 }
 
-Result<Committed> Store::commit(const Batch& batch) {
-  auto done = run([&](Transaction& tx) { return commit(tx, batch); });
+template <class Work>
+auto Store::run_apart(Work&& work) {
+  auto done = run([&](Transaction& tx) { return work(tx, false); });
   // Leaves made in a transaction that did not commit are not there.
   if (!done) leaves_until_us_ = 0;
+  if (!done && done.error().code == Errc::kBadInput) {
+    done = run([&](Transaction& tx) {
+      // Refused now, not at the end, where nobody could tell what.
+      tx.exec("SET CONSTRAINTS ALL IMMEDIATE");
+      return work(tx, true);
+    });
+    if (!done) leaves_until_us_ = 0;
+  }
   return done;
 }
 
-Committed Store::commit(Transaction& tx, const Batch& batch) {
+Result<Committed> Store::commit(const Batch& batch) {
+  return run_apart([&](Transaction& tx, bool apart) { return commit(tx, batch, apart); });
+}
+
+Committed Store::commit(Transaction& tx, const Batch& batch, bool apart) {
   Heads heads = lock_heads(tx, batch.stream);
   const auto changes = batch.after.changes_since(batch.before);
   const std::set<uint32_t> touched = touched_by(batch, changes);
@@ -207,10 +223,7 @@ Committed Store::commit(Transaction& tx, const Batch& batch) {
     out.now.tokens = heads.tokens;
     return out;
   }
-  write_rarities(tx, batch);
-  if (!batch.transitions.empty()) write_transitions(tx, batch);
-  if (!batch.address_changes.empty()) write_address_changes(tx, batch);
-  if (!batch.records.empty()) out.hot_bytes = write_hot(tx, heads, batch.records, out.hot_rows);
+  write(tx, heads, batch, apart, out);
   write_positions(tx, batch.stream, changes);
   for (const uint32_t p : touched) heads.tokens[p] = batch.token;
   write_heads(tx, batch.stream, heads, touched);
@@ -269,6 +282,121 @@ void Store::write_positions(Transaction& tx, const std::string& stream,
 
 // --- what is written ---------------------------------------------------------------------------
 
+void Store::write_at_once(Transaction& tx, Heads& heads, const Batch& batch, Committed& out) {
+  write_rarities(tx, batch);
+  if (!batch.transitions.empty()) write_transitions(tx, batch);
+  if (!batch.address_changes.empty()) write_address_changes(tx, batch);
+  if (!batch.records.empty()) out.hot_bytes += write_hot(tx, heads, batch.records, out.hot_rows);
+}
+
+namespace {
+
+// A batch as a row of things, in the order in which they are written.
+class Things {
+ public:
+  explicit Things(const Batch& batch) : batch_(batch) {}
+
+  size_t size() const {
+    return batch_.epochs.size() + batch_.gaps.size() + batch_.quarantined.size() +
+           batch_.set_aside.size() + batch_.transitions.size() + batch_.address_changes.size() +
+           batch_.records.size();
+  }
+
+  // Things [from, to) as a batch of their own.
+  Batch part(size_t from, size_t to) const {
+    Batch out{.stream = batch_.stream};
+    size_t at = 0;
+    auto take = [&](const auto& all, auto& some) {
+      const size_t begin = std::clamp(from, at, at + all.size()) - at;
+      const size_t end = std::clamp(to, at, at + all.size()) - at;
+      some.assign(all.begin() + static_cast<ptrdiff_t>(begin),
+                  all.begin() + static_cast<ptrdiff_t>(end));
+      at += all.size();
+    };
+    take(batch_.epochs, out.epochs);
+    take(batch_.gaps, out.gaps);
+    take(batch_.quarantined, out.quarantined);
+    take(batch_.set_aside, out.set_aside);
+    take(batch_.transitions, out.transitions);
+    take(batch_.address_changes, out.address_changes);
+    take(batch_.records, out.records);
+    return out;
+  }
+
+  // Sets thing `i` aside.
+  Result<void> refuse(size_t i, const Error& error, Refusals& refusals) const {
+    const Batch one = part(i, i + 1);
+    for (const EpochRow& e : one.epochs) {
+      RecordRow row{.key = {.producer = e.producer, .epoch = e.epoch},
+                    .reason = fmt::format("the beginning of an epoch after epoch {}: {}",
+                                          e.predecessor, stream::to_string(e.reason))};
+      return refusals.keep(std::move(row), std::nullopt, error);
+    }
+    for (const GapRow& g : one.gaps) {
+      RecordRow row{.key = g.key,
+                    .reason = fmt::format("records {} to {} are lost: {}; slots from {} to {}",
+                                          g.seqs.first, g.seqs.last, g.reason,
+                                          g.span.from_ms.value_or(0), g.span.to_ms.value_or(0))};
+      return refusals.keep(std::move(row), std::nullopt, error);
+    }
+    for (const RecordRow& q : one.quarantined) return refusals.keep(q, std::nullopt, error);
+    for (const RecordRow& s : one.set_aside) {
+      return refusals.keep(s, span_of_ping(s.payload), error);
+    }
+    for (const TransitionRow& t : one.transitions) {
+      return refusals.keep(t.record, Span{t.slot_ms, t.slot_ms}, error);
+    }
+    for (const AddressChangeRow& a : one.address_changes) {
+      RecordRow row{.key = a.key,
+                    .produced_at_us = a.change.at_ms * 1000,
+                    .reason = fmt::format(
+                        "an address change: device {} at location {} from '{}' to '{}' at {} ms",
+                        a.change.device, a.location, to_text(a.change.from), to_text(a.change.to),
+                        a.change.at_ms)};
+      return refusals.keep(std::move(row), std::nullopt, error);
+    }
+    for (const RecordRow& r : one.records) return refusals.keep(r, span_of_ping(r.payload), error);
+    return {};
+  }
+
+ private:
+  const Batch& batch_;
+};
+
+}  // namespace
+
+void Store::write(Transaction& tx, Heads& heads, const Batch& batch, bool apart, Committed& out) {
+  if (!apart) return write_at_once(tx, heads, batch, out);
+  // Not within a savepoint that may be undone.
+  if (!batch.records.empty()) make_hot_leaves(tx, heads);
+  const Things things(batch);
+  Refusals refusals(tx, batch.stream);
+  auto attempt = [&](size_t from, size_t to) {
+    Heads raised = heads;
+    Committed written;
+    Result<void> done = in_savepoint(tx, [&](Transaction& part) {
+      write_at_once(part, raised, things.part(from, to), written);
+    });
+    if (!done) return done;
+    heads = raised;
+    out.hot_rows += written.hot_rows;
+    out.hot_bytes += written.hot_bytes;
+    return done;
+  };
+  auto refuse = [&](size_t i, const Error& error) { return things.refuse(i, error, refusals); };
+  if (Result<void> done = halve(0, things.size(), attempt, refuse); !done) {
+    throw postgres::RawError(done.error(), false);
+  }
+  out.refused = refusals.take();
+}
+
+void Store::make_hot_leaves(Transaction& tx, const Heads& heads) {
+  if (heads.now_us < leaves_until_us_) return;
+  // Now's leaf and the next, so that the next one is there when its time comes.
+  tx.exec("SELECT ping_hot_make_leaf(now()), ping_hot_make_leaf(now() + interval '10 minutes')");
+  leaves_until_us_ = (heads.now_us / kLeafUs + 2) * kLeafUs;
+}
+
 uint64_t Store::write_hot(Transaction& tx, Heads& heads, const std::vector<RecordRow>& records,
                           uint64_t& rows) {
   std::array<std::string, kPartitions> batches;
@@ -279,11 +407,7 @@ uint64_t Store::write_hot(Transaction& tx, Heads& heads, const std::vector<Recor
                batches[r.key.partition]);
     results[r.key.partition] += r.results;
   }
-  if (heads.now_us >= leaves_until_us_) {
-    // Now's leaf and the next, so that the next one is there when its time comes.
-    tx.exec("SELECT ping_hot_make_leaf(now()), ping_hot_make_leaf(now() + interval '10 minutes')");
-    leaves_until_us_ = (heads.now_us / kLeafUs + 2) * kLeafUs;
-  }
+  make_hot_leaves(tx, heads);
   uint64_t bytes = 0;
   CopyIn copy(tx,
               "COPY ping_hot (number, written_at, results, partition, batches) FROM STDIN"
@@ -324,14 +448,7 @@ void Store::write_rarities(Transaction& tx, const Batch& batch) {
         g.span.from_ms ? std::to_string(*g.span.from_ms) : std::string(),
         g.span.to_ms ? std::to_string(*g.span.to_ms) : std::string(), g.reason);
   }
-  for (const RecordRow& q : batch.quarantined) {
-    tx.exec(
-        "INSERT INTO stream_quarantine (stream, producer, epoch, partition, seq, produced_at,"
-        " reason, payload) VALUES ($1, $2, $3, $4, $5, to_timestamp($6::bigint / 1000000.0), $7,"
-        " $8::bytea)",
-        batch.stream, q.key.producer, as_bigint(q.key.epoch), q.key.partition, as_bigint(q.key.seq),
-        q.produced_at_us, q.reason, hex(q.payload));
-  }
+  for (const RecordRow& q : batch.quarantined) put_in_quarantine(tx, batch.stream, q);
   for (const RecordRow& s : batch.set_aside) {
     tx.exec(
         "INSERT INTO stream_set_aside (stream, producer, epoch, partition, seq, newest_ms,"
@@ -383,7 +500,7 @@ void Store::write_address_changes(Transaction& tx, const Batch& batch) {
   for (const AddressChangeRow& row : batch.address_changes) {
     devices.add(as_bigint(row.change.device));
     locations.add(row.location);
-    probers.add(row.producer);
+    probers.add(row.key.producer);
     times.add(row.change.at_ms);
     add(before, row.change.from);
     add(after, row.change.to);
@@ -396,21 +513,39 @@ void Store::write_address_changes(Transaction& tx, const Batch& batch) {
       devices.text(), locations.text(), probers.text(), times.text(), before.text(), after.text());
 }
 
-Result<uint64_t> Store::take_in(WallTime now) {
-  auto done = run([&](Transaction& tx) -> uint64_t {
-    Heads heads = lock_heads(tx, "ping");
-    Params params;
-    params.int64(unix_ms(now + kFutureMax)).int32(kTakeInMax);
-    const BinaryResult rows(
-        tx,
-        "DELETE FROM stream_set_aside WHERE stream = 'ping' AND (producer, epoch, partition, seq) "
-        "IN"
-        " (SELECT producer, epoch, partition, seq FROM stream_set_aside WHERE stream = 'ping'"
-        "  AND newest_ms <= $1 ORDER BY newest_ms LIMIT $2::int)"
-        " RETURNING producer, epoch, partition, seq,"
-        " floor(extract(epoch FROM produced_at) * 1000000)::bigint, payload",
-        params);
-    std::vector<RecordRow> records;
+Result<TransitionRow> transition_of(RecordRow record) {
+  auto transition = decode_transition(record.payload);
+  if (!transition) return transition.error();
+  constexpr uint64_t kMax = std::numeric_limits<int64_t>::max();
+  if (transition->device > kMax || transition->state.transition_counter > kMax) {
+    return Error{Errc::kBadInput, "a device id or counter is out of range"};
+  }
+  if (transition->slot_ms < 0 || transition->slot_ms > kTimeMaxMs) {
+    return Error{Errc::kBadInput, "a transition's slot is no time"};
+  }
+  TransitionRow row{.id = transition->id,
+                    .device = transition->device,
+                    .counter = transition->state.transition_counter,
+                    .from = static_cast<uint8_t>(transition->from),
+                    .to = static_cast<uint8_t>(transition->to),
+                    .reason = static_cast<uint8_t>(transition->reason),
+                    .slot_ms = transition->slot_ms,
+                    .decided_at_us = unix_us(transition->decided_at)};
+  encode_state(transition->state, row.state);
+  row.record = std::move(record);
+  return row;
+}
+
+Result<TakenIn> Store::take_in(const std::string& stream, WallTime now) {
+  return run_apart([&](Transaction& tx, bool apart) { return take_in(tx, stream, now, apart); });
+}
+
+TakenIn Store::take_in(Transaction& tx, const std::string& stream, WallTime now, bool apart) {
+  Heads heads = lock_heads(tx, stream);
+  Batch batch{.stream = stream};
+  std::vector<RecordRow> records;
+  auto take = [&](const std::string& statement, const Params& params) {
+    const BinaryResult rows(tx, statement, params);
     for (int i = 0; i < rows.rows(); ++i) {
       records.push_back(
           {.key = {std::string(rows.bytes(i, 0)), static_cast<uint64_t>(rows.int64(i, 1)),
@@ -419,23 +554,62 @@ Result<uint64_t> Store::take_in(WallTime now) {
            .produced_at_us = rows.int64(i, 4),
            .payload = std::string(rows.bytes(i, 5))});
     }
-    uint64_t hot_rows = 0;
-    if (!records.empty()) {
-      write_hot(tx, heads, records, hot_rows);
-      std::set<uint32_t> touched;
-      for (const RecordRow& record : records) touched.insert(record.key.partition);
-      write_heads(tx, "ping", heads, touched);
+  };
+  Params due;
+  due.bytes(stream).int64(unix_ms(now + kFutureMax)).int32(kTakeInMax);
+  take(
+      "DELETE FROM stream_set_aside WHERE stream = $1::text AND (producer, epoch, partition, seq)"
+      " IN (SELECT producer, epoch, partition, seq FROM stream_set_aside WHERE stream = $1::text"
+      "  AND newest_ms <= $2 ORDER BY newest_ms LIMIT $3::int)"
+      " RETURNING producer, epoch, partition, seq,"
+      " floor(extract(epoch FROM produced_at) * 1000000)::bigint, payload",
+      due);
+  Params again;
+  again.bytes(stream).int32(kTakeInMax);
+  take(
+      "WITH taken AS (DELETE FROM stream_quarantine WHERE id IN (SELECT id FROM stream_quarantine"
+      "  WHERE refused AND again AND stream = $1::text ORDER BY id LIMIT $2::int)"
+      "  RETURNING producer, epoch, partition, seq, produced_at, payload, gap_id),"
+      " closed AS (DELETE FROM stream_gaps WHERE id IN (SELECT gap_id FROM taken))"
+      " SELECT producer, epoch, partition, seq,"
+      " coalesce(floor(extract(epoch FROM produced_at) * 1000000)::bigint, 0), payload FROM taken",
+      again);
+  TakenIn out{.records = records.size()};
+  std::set<uint32_t> touched;
+  PingResults results;
+  for (RecordRow& record : records) {
+    Result<void> right;
+    if (stream == "transitions") {
+      if (auto row = transition_of(record)) {
+        batch.transitions.push_back(std::move(*row));
+      } else {
+        right = row.error();
+      }
+    } else if (right = decode_ping(record.payload, results); right) {
+      record.results = static_cast<uint32_t>(results.size());
+      touched.insert(record.key.partition);
+      batch.records.push_back(std::move(record));
     }
-    return records.size();
-  });
-  if (!done) leaves_until_us_ = 0;
-  return done;
+    if (right) continue;
+    record.reason = "tried again: " + right.error().message;
+    batch.quarantined.push_back(std::move(record));
+  }
+  if (!records.empty()) {
+    Committed written;
+    write(tx, heads, batch, apart, written);
+    write_heads(tx, stream, heads, touched);
+    out.refused = std::move(written.refused);
+  }
+  out.set_aside = tx.exec("SELECT count(*) FROM stream_set_aside WHERE stream = $1", stream)[0][0]
+                      .as<uint64_t>();
+  return out;
 }
 
 // --- chunks ----------------------------------------------------------------------------------
 
 Result<Chunked> Store::chunk(uint32_t partition, WallTime now, Duration retention) {
-  return run([&](Transaction& tx) { return chunk(tx, partition, now, retention); });
+  return run_apart(
+      [&](Transaction& tx, bool apart) { return chunk(tx, partition, now, retention, apart); });
 }
 
 int32_t Store::name_id(Transaction& tx, const std::string& name,
@@ -479,16 +653,11 @@ ClockSteps read_clock_steps(Transaction& tx) {
   return out;
 }
 
-void quarantine_hot(Transaction& tx, uint32_t partition, const HotRecord& record,
-                    const std::string& reason) {
-  tx.exec(
-      "INSERT INTO stream_quarantine (stream, producer, epoch, partition, seq, produced_at, reason,"
-      " payload) VALUES ('ping', $1, $2, $3, $4, to_timestamp($5::bigint / 1000000.0), $6,"
-      " $7::bytea)",
-      std::string(record.producer), as_bigint(record.epoch), partition, as_bigint(record.seq),
-      // As it stands in the row: perhaps no time at all.
-      std::clamp(record.produced_at_us, int64_t{0}, kTimeMaxMs * 1000), reason,
-      hex(record.payload));
+RecordRow row_of(uint32_t partition, const HotRecord& record, std::string reason) {
+  return {.key = {std::string(record.producer), record.epoch, partition, record.seq},
+          .produced_at_us = record.produced_at_us,
+          .payload = std::string(record.payload),
+          .reason = std::move(reason)};
 }
 
 // How far one transaction goes: the last number, and whether more remains.
@@ -518,16 +687,24 @@ Extent extent_above(Transaction& tx, uint32_t partition, int64_t watermark) {
   return extent;
 }
 
-void copy_chunks(Transaction& tx, const Chunks& chunks, int64_t last,
-                 const std::vector<std::array<int32_t, 3>>& source_columns) {
+// Unique per device.
+int64_t part_of(int64_t last, const ChunkHead& h) {
+  return last << 20 | static_cast<int64_t>(h.ordinal & 0xfffff);
+}
+
+// Columns location_id, producer_id and clock_steps of each source.
+using SourceColumns = std::vector<std::array<int32_t, 3>>;
+
+void copy_chunks(Transaction& tx, const Chunks& chunks, std::span<const ChunkHead> heads,
+                 int64_t last, const SourceColumns& source_columns) {
   CopyIn copy(tx,
               "COPY ping_chunks (device_id, start_ms, part, step_ms, location_id, producer_id,"
               " clock_steps, echoes, results, packed, details) FROM STDIN (FORMAT binary)");
-  for (const ChunkHead& h : chunks.heads) {
+  for (const ChunkHead& h : heads) {
     copy.row(11);
     copy.int64(as_bigint(h.device));
     copy.int64(h.start_ms);
-    copy.int64(last << 20 | static_cast<int64_t>(h.ordinal & 0xfffff));
+    copy.int64(part_of(last, h));
     copy.int32(static_cast<int32_t>(h.step_ms));
     copy.int32(source_columns[h.source][0]);
     copy.int32(source_columns[h.source][1]);
@@ -546,7 +723,8 @@ void copy_chunks(Transaction& tx, const Chunks& chunks, int64_t last,
 
 }  // namespace
 
-Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration retention) {
+Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration retention,
+                     bool apart) {
   const auto watermark =
       tx.exec("SELECT number FROM ping_watermarks WHERE partition = $1::smallint FOR UPDATE",
               partition)[0][0]
@@ -562,6 +740,14 @@ Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration
   {
     Params params;
     params.int16(static_cast<int16_t>(partition)).int64(watermark).int64(extent.last);
+    auto quarantine = [&](const HotRecord& record, std::string reason) {
+      const RecordRow row = row_of(partition, record, std::move(reason));
+      ++out.undecodable;
+      if (!apart) return put_in_quarantine(tx, "ping", row);
+      if (auto done = force_into_quarantine(tx, "ping", row); !done) {
+        throw postgres::RawError(done.error(), false);
+      }
+    };
     const BinaryResult rows(
         tx,
         "SELECT batches, number FROM ping_hot WHERE partition = $1 AND number > $2"
@@ -572,9 +758,7 @@ Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration
         auto decoded = decode_ping(record.payload, results);
         const char* unfit = decoded ? unfit_for_chunks(results, now) : nullptr;
         if (!decoded || unfit != nullptr) {
-          quarantine_hot(tx, partition, record, decoded ? unfit : decoded.error().message);
-          ++out.undecodable;
-          return;
+          return quarantine(record, decoded ? unfit : decoded.error().message);
         }
         const auto steps = clock_steps.find({std::string(record.producer), record.epoch});
         const uint32_t source =
@@ -584,22 +768,54 @@ Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration
       };
       if (auto read = read_hot(rows.bytes(i, 0), take); !read) {
         // What came before the break is taken; the row is kept whole, for people.
-        quarantine_hot(
-            tx, partition,
-            {.seq = static_cast<uint64_t>(rows.int64(i, 1)), .payload = rows.bytes(i, 0)},
-            "hot row (seq is its number): " + read.error().message);
-        ++out.undecodable;
+        quarantine({.seq = static_cast<uint64_t>(rows.int64(i, 1)), .payload = rows.bytes(i, 0)},
+                   "hot row (seq is its number): " + read.error().message);
       }
     }
   }
   const auto floor_ms = tx.exec("SELECT floor_ms FROM history_state")[0][0].as<int64_t>();
   const Chunks chunks = transposer.take(std::max(unix_ms(now - retention), floor_ms));
-  std::map<std::string, int32_t> names;
-  std::vector<std::array<int32_t, 3>> source_columns(sources.ids.size());
-  for (const auto& [source, id] : sources.ids) {
-    source_columns[id] = {name_id(tx, source.location, names), name_id(tx, source.producer, names),
-                          source.clock_steps};
-  }
+  std::vector<const Sources::Source*> source_of(sources.ids.size());
+  for (const auto& [source, id] : sources.ids) source_of[id] = &source;
+  auto write = [&](Transaction& part, std::span<const ChunkHead> heads) {
+    std::map<std::string, int32_t> names;
+    SourceColumns columns(source_of.size());
+    std::vector<bool> known(source_of.size());
+    for (const ChunkHead& h : heads) {
+      if (known[h.source]) continue;
+      known[h.source] = true;
+      const Sources::Source& source = *source_of[h.source];
+      columns[h.source] = {name_id(part, source.location, names),
+                           name_id(part, source.producer, names), source.clock_steps};
+    }
+    copy_chunks(part, chunks, heads, extent.last, columns);
+  };
+  // A device's chunk at worst; its results go where they can be tried again.
+  auto write_chunks_apart = [&] {
+    Refusals refusals(tx, "ping");
+    const std::span<const ChunkHead> heads(chunks.heads);
+    auto attempt = [&](size_t from, size_t to) {
+      return in_savepoint(tx,
+                          [&](Transaction& part) { write(part, heads.subspan(from, to - from)); });
+    };
+    auto refuse = [&](size_t i, const Error& error) {
+      const ChunkHead& h = heads[i];
+      const Sources::Source& source = *source_of[h.source];
+      ++out.refused;
+      return refusals.keep_chunk({.device = h.device,
+                                  .start_ms = h.start_ms,
+                                  .step_ms = h.step_ms,
+                                  .echoes = h.echoes,
+                                  .samples = chunks.samples_of(h),
+                                  .extra = chunks.extra_of(h),
+                                  .details = chunks.details_of(h)},
+                                 source.location, source.producer, source.clock_steps,
+                                 part_of(extent.last, h), error);
+    };
+    if (Result<void> done = halve(0, heads.size(), attempt, refuse); !done) {
+      throw postgres::RawError(done.error(), false);
+    }
+  };
   std::set<int64_t> hours;
   for (const ChunkHead& h : chunks.heads) {
     hours.insert(h.start_ms / kChunkSpanMs - (h.start_ms % kChunkSpanMs < 0 ? 1 : 0));
@@ -610,7 +826,11 @@ Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration
     for (const int64_t hour : hours) {
       tx.exec("SELECT history_make_leaf_at('ping_chunks', $1)", hour * kChunkSpanMs);
     }
-    copy_chunks(tx, chunks, extent.last, source_columns);
+    if (apart) {
+      write_chunks_apart();
+    } else {
+      write(tx, chunks.heads);
+    }
   }
   // Tells the compactor, in this transaction, what there is to merge.
   for (const int64_t hour : hours) {
@@ -634,7 +854,7 @@ Chunked Store::chunk(Transaction& tx, uint32_t partition, WallTime now, Duration
 Result<bool> Store::sweep(WallTime now, const RowRetention& retention, Housekept& out) {
   const int64_t results_ms = unix_ms(now - retention.results);
   const int64_t transitions_ms = unix_ms(now - retention.transitions);
-  auto swept = run([&](Transaction& tx) -> std::array<uint64_t, 4> {
+  auto swept = run([&](Transaction& tx) -> std::array<uint64_t, 6> {
     auto count = [](const auto& rows) { return static_cast<uint64_t>(rows.affected_rows()); };
     return {
         count(tx.exec("DELETE FROM address_changes WHERE at < to_timestamp($1::bigint / 1000.0)",
@@ -652,14 +872,37 @@ Result<bool> Store::sweep(WallTime now, const RowRetention& retention, Housekept
             " WHERE t.decided_at < to_timestamp($1::bigint / 1000.0) AND EXISTS (SELECT FROM"
             " transitions n WHERE n.device_id = t.device_id AND n.counter > t.counter AND"
             " n.decided_at < to_timestamp($1::bigint / 1000.0)) ORDER BY t.decided_at LIMIT $2)",
-            transitions_ms, kSweepRowsMax))};
+            transitions_ms, kSweepRowsMax)),
+        // What an epoch measured is older than its producer's next one. If all that is older than
+        // what is kept, and none of it is still to come or to be recorded, nobody asks any more how
+        // often the clock had stepped. A producer's last one stays: the next counts on from it.
+        count(tx.exec(
+            "DELETE FROM stream_epochs WHERE (stream, producer, epoch) IN (SELECT stream, producer,"
+            " epoch FROM stream_epochs e WHERE EXISTS (SELECT FROM stream_epochs n"
+            "  WHERE n.stream = e.stream AND n.producer = e.producer"
+            "  AND n.first_seen > e.first_seen AND n.clock_steps >= e.clock_steps"
+            "  AND n.first_seen < to_timestamp($1::bigint / 1000.0))"
+            " AND NOT EXISTS (SELECT FROM stream_positions p WHERE p.stream = e.stream"
+            "  AND p.producer = e.producer AND p.epoch = e.epoch AND NOT p.closed)"
+            " AND NOT EXISTS (SELECT FROM stream_set_aside s WHERE s.stream = e.stream"
+            "  AND s.producer = e.producer AND s.epoch = e.epoch)"
+            " AND NOT EXISTS (SELECT FROM stream_quarantine q WHERE q.refused"
+            "  AND q.stream = e.stream AND q.producer = e.producer AND q.epoch = e.epoch)"
+            " ORDER BY e.first_seen LIMIT $2)",
+            results_ms, kSweepRowsMax)),
+        count(tx.exec("DELETE FROM stream_quarantine WHERE id IN (SELECT id FROM stream_quarantine"
+                      " WHERE refused AND noticed_at < to_timestamp($1::bigint / 1000.0) LIMIT $2)",
+                      results_ms, kSweepRowsMax))};
   });
   if (!swept) return swept.error();
-  const auto& [addresses, gaps, too_many_gaps, transitions] = *swept;
+  const auto& [addresses, gaps, too_many_gaps, transitions, epochs, refused] = *swept;
   out.address_changes_dropped += addresses;
   out.gaps_dropped += gaps + too_many_gaps;
   out.transitions_dropped += transitions;
-  return std::max({gaps, too_many_gaps, transitions}) < static_cast<uint64_t>(kSweepRowsMax);
+  out.epochs_dropped += epochs;
+  out.refused_dropped += refused;
+  return std::max({gaps, too_many_gaps, transitions, epochs, refused}) <
+         static_cast<uint64_t>(kSweepRowsMax);
 }
 
 Result<Housekept> Store::housekeep(WallTime now, const RowRetention& retention) {
@@ -683,8 +926,8 @@ Result<Housekept> Store::housekeep(WallTime now, const RowRetention& retention) 
   auto trimmed = run([&](Transaction& tx) {
     return tx
         .exec(
-            "DELETE FROM stream_quarantine WHERE id <= (SELECT id FROM stream_quarantine"
-            " ORDER BY id DESC OFFSET $1 LIMIT 1)",
+            "DELETE FROM stream_quarantine WHERE NOT refused AND id <= (SELECT id FROM"
+            " stream_quarantine WHERE NOT refused ORDER BY id DESC OFFSET $1 LIMIT 1)",
             kQuarantineRowsMax)
         .affected_rows();
   });

@@ -26,19 +26,11 @@
 #include "common/postgres/connection.h"
 #include "common/stream/core/position_set.h"
 #include "services/recorder/core/gap_spans.h"
+#include "services/recorder/io/refusals.h"
 
 namespace gema::recorder {
 
 using Tokens = std::array<int64_t, kPartitions>;
-
-struct RecordRow {  // for ping_hot, stream_set_aside and stream_quarantine
-  stream::RecordKey key;
-  int64_t produced_at_us = 0;
-  std::string payload;
-  uint32_t results = 0;
-  int64_t newest_ms = 0;  // set aside
-  std::string reason;     // quarantine
-};
 
 struct EpochRow {
   std::string producer;
@@ -55,12 +47,13 @@ struct GapRow {
 };
 
 struct AddressChangeRow {
-  std::string producer;
+  stream::RecordKey key;  // of the record that told it
   std::string location;
   AddressChange change;
 };
 
 struct TransitionRow {
+  RecordRow record;  // as it came
   TransitionId id{};
   DeviceId device = 0;
   uint64_t counter = 0;
@@ -71,6 +64,10 @@ struct TransitionRow {
   int64_t decided_at_us = 0;
   std::string state;
 };
+
+// Of a record of stream transitions, whose payload `record` holds. Fails with kBadInput on what no
+// row can hold.
+Result<TransitionRow> transition_of(RecordRow record);
 
 // Everything that one commit makes durable.
 struct Batch {
@@ -101,6 +98,13 @@ struct Committed {
   Loaded now;             // conflict only
   uint64_t hot_rows = 0;
   uint64_t hot_bytes = 0;
+  std::vector<Refused> refused;
+};
+
+struct TakenIn {
+  uint64_t records = 0;    // taken from where they were
+  uint64_t set_aside = 0;  // left in the table
+  std::vector<Refused> refused;
 };
 
 struct Chunked {
@@ -112,7 +116,8 @@ struct Chunked {
   uint64_t doubled = 0;
   uint64_t discarded = 0;
   uint64_t undecodable = 0;
-  bool more = false;  // hot rows above the new watermark remain
+  uint64_t refused = 0;  // chunks that PostgreSQL refuses
+  bool more = false;     // hot rows above the new watermark remain
 };
 
 struct Housekept {
@@ -121,11 +126,14 @@ struct Housekept {
   uint64_t address_changes_dropped = 0;
   uint64_t gaps_dropped = 0;
   uint64_t transitions_dropped = 0;
+  uint64_t epochs_dropped = 0;
+  uint64_t refused_dropped = 0;
 };
 
 // How long things are kept that are not in leaves.
 struct RowRetention {
-  Duration results = 90 * 24h;  // address changes and gaps, which say something of results
+  // Address changes, gaps, refused records and epochs, which say something of results.
+  Duration results = 90 * 24h;
   // Per device the newest transition from before stays: it says what the device was then.
   Duration transitions = 1827 * 24h;
 };
@@ -139,9 +147,11 @@ class Store {
   Result<void> ensure_ready();
 
   Result<Loaded> load(const std::string& stream);
+  // What PostgreSQL refuses for its content is set aside (io/refusals.h) and the rest committed.
   Result<Committed> commit(const Batch& batch);
-  // Records set aside whose slots are no longer ahead of `now` become hot rows. Returns how many.
-  Result<uint64_t> take_in(WallTime now);
+  // Records set aside whose slots are no longer ahead of `now` are recorded, and refused ones that
+  // people want to be tried again.
+  Result<TakenIn> take_in(const std::string& stream, WallTime now);
   // Transposes hot rows of one partition, at most kChunkBytesMax, and moves its watermark.
   Result<Chunked> chunk(uint32_t partition, WallTime now, Duration retention);
   // Drops hot leaves and address changes that are no longer needed, trims the quarantine.
@@ -158,7 +168,13 @@ class Store {
   Result<bool> sweep(WallTime now, const RowRetention& retention, Housekept& out);
   Heads lock_heads(postgres::Transaction& tx, const std::string& stream);
   Loaded read(postgres::Transaction& tx, const std::string& stream);
-  Committed commit(postgres::Transaction& tx, const Batch& batch);
+  Committed commit(postgres::Transaction& tx, const Batch& batch, bool apart);
+  TakenIn take_in(postgres::Transaction& tx, const std::string& stream, WallTime now, bool apart);
+  // All but positions and heads. `apart`: piece by piece, setting aside what is refused.
+  void write(postgres::Transaction& tx, Heads& heads, const Batch& batch, bool apart,
+             Committed& out);
+  void write_at_once(postgres::Transaction& tx, Heads& heads, const Batch& batch, Committed& out);
+  void make_hot_leaves(postgres::Transaction& tx, const Heads& heads);
   // Returns bytes written. Raises heads' numbers; write_heads() stores them.
   uint64_t write_hot(postgres::Transaction& tx, Heads& heads, const std::vector<RecordRow>& records,
                      uint64_t& rows);
@@ -169,10 +185,14 @@ class Store {
   void write_rarities(postgres::Transaction& tx, const Batch& batch);
   void write_transitions(postgres::Transaction& tx, const Batch& batch);
   void write_address_changes(postgres::Transaction& tx, const Batch& batch);
-  Chunked chunk(postgres::Transaction& tx, uint32_t partition, WallTime now, Duration retention);
+  Chunked chunk(postgres::Transaction& tx, uint32_t partition, WallTime now, Duration retention,
+                bool apart);
   int32_t name_id(postgres::Transaction& tx, const std::string& name,
                   std::map<std::string, int32_t>& ids);
 
+  // Runs `work(tx, false)`, and where PostgreSQL refuses its content `work(tx, true)`.
+  template <class Work>
+  auto run_apart(Work&& work);
   // Runs `work` on a ready connection.
   template <class Work>
   auto run(Work&& work) -> typename postgres::internal::AsResult<

@@ -116,6 +116,53 @@ TEST_F(StoreTest, KeepsTransitionsAndGapsAsLongAsTheyAreNeeded) {
   EXPECT_EQ(store_->housekeep(wall_from_ms(kStartMs) + 61min, retention)->gaps_dropped, 2U);
 }
 
+TEST_F(StoreTest, KeepsEpochsUntilNothingAsksForTheirClock) {
+  auto began = [&](const std::string& producer, int epoch, int days, int steps) {
+    sql("INSERT INTO stream_epochs (stream, producer, epoch, predecessor, clock_steps, first_seen)"
+        " SELECT 'ping', '" +
+        producer + "', " + std::to_string(epoch) + ", 0, " + std::to_string(steps) +
+        ", to_timestamp(" + std::to_string(kStartMs / 1000) + ") - interval '" +
+        std::to_string(days) + " days'");
+  };
+  // 1 to 6 ended long ago, 7 goes on to this day, 8 began lately. What 7 measured may be in
+  // history.
+  for (int e = 1; e <= 6; ++e) began("prober-1", e, 400 - e, e);
+  began("prober-1", 7, 200, 7);
+  began("prober-1", 8, 10, 8);
+  began("prober-2", 1, 500, 3);  // its last one, however long ago
+  began("prober-3", 1, 500, 3);  // a later one that knows of fewer steps is none of its followers
+  began("prober-3", 2, 400, 0);
+  // 2 is still open, of 3 a record waits until it is no longer ahead, of 4 one was refused; what 5
+  // had is in.
+  sql("INSERT INTO stream_positions (stream, producer, epoch, partition, cumulative, highest,"
+      " epoch_order, closed) VALUES ('ping', 'prober-1', 2, 0, 5, 5, 2, false),"
+      " ('ping', 'prober-1', 5, 0, 5, 5, 5, true);"
+      "INSERT INTO stream_set_aside (stream, producer, epoch, partition, seq, newest_ms,"
+      " produced_at, payload) VALUES ('ping', 'prober-1', 3, 0, 1, " +
+      std::to_string(INT64_MAX) +
+      ", now(), '');"
+      "INSERT INTO stream_quarantine (stream, producer, epoch, partition, seq, reason, payload,"
+      " refused, noticed_at) VALUES ('ping', 'prober-1', 4, 0, 1, '', '', true, 'infinity')");
+  const RowRetention retention{.results = 90 * 24h, .transitions = 100 * 24h};
+  auto kept = store_->housekeep(wall_from_ms(kStartMs), retention);
+  ASSERT_TRUE(kept) << kept.error().message;
+  EXPECT_EQ(kept->epochs_dropped, 3U);
+  EXPECT_EQ(sql("SELECT string_agg(producer || ':' || epoch, ' ' ORDER BY producer, epoch)"
+                " FROM stream_epochs"),
+            "prober-1:2 prober-1:3 prober-1:4 prober-1:7 prober-1:8 prober-2:1 prober-3:1"
+            " prober-3:2");
+  // An epoch goes when its follower is older than what is kept; and a refused record likewise.
+  sql("UPDATE stream_quarantine SET noticed_at = to_timestamp(0)");
+  kept = store_->housekeep(wall_from_ms(kStartMs) + 81 * 24h, retention);
+  EXPECT_EQ(kept->refused_dropped, 1U);
+  EXPECT_EQ(kept->epochs_dropped, 1U);
+  kept = store_->housekeep(wall_from_ms(kStartMs) + 82 * 24h, retention);
+  EXPECT_EQ(kept->epochs_dropped, 1U);
+  EXPECT_EQ(sql("SELECT string_agg(epoch::text, ' ' ORDER BY epoch) FROM stream_epochs"
+                " WHERE producer = 'prober-1'"),
+            "2 3 8");
+}
+
 TEST_F(StoreTest, CountsACommitOnceWhenItsAnswerWasLost) {
   Batch b = empty_batch();
   add(b, "prober-1", batch_of({7}, kStartMs));
@@ -260,10 +307,10 @@ TEST_F(StoreTest, TakesInWhatWasSetAsideOnceItIsNoLongerAhead) {
   commit(b);
   EXPECT_EQ(store_->load("ping")->set_aside, 1U);
   EXPECT_TRUE(read(7).rows.empty());
-  auto none = store_->take_in(wall_from_ms(later.due_ms[0] - 10'001));
+  auto none = store_->take_in("ping", wall_from_ms(later.due_ms[0] - 10'001));
   ASSERT_TRUE(none) << none.error().message;
-  EXPECT_EQ(*none, 0U);
-  EXPECT_EQ(*store_->take_in(wall_from_ms(later.due_ms[0] - 10'000)), 1U);
+  EXPECT_EQ(none->records, 0U);
+  EXPECT_EQ(store_->take_in("ping", wall_from_ms(later.due_ms[0] - 10'000))->records, 1U);
   EXPECT_EQ(store_->load("ping")->set_aside, 0U);
   EXPECT_EQ(read(7).rows.size(), 1U);
   record("prober-1", batch_of({7}, kStartMs));  // tokens are as before
