@@ -17,7 +17,7 @@
 #include "common/runtime/clock.h"
 #include "gema/v1/call.pb.h"
 #include "tests/support/child_process.h"
-#include "tests/support/postgres_server.h"
+#include "tests/support/database.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait_until.h"
 
@@ -38,17 +38,12 @@ std::string read_text(const std::filesystem::path& path) {
   return text.str();
 }
 
-class AppTest : public ::testing::Test {
+class AppTest : public gema::testing::DatabaseTest {
  protected:
-  static void SetUpTestSuite() { postgres_ = new gema::testing::PostgresServer; }
-  static void TearDownTestSuite() {
-    delete postgres_;
-    postgres_ = nullptr;
-  }
+  AppTest() : DatabaseTest(Schema::kNone) {}
 
   void SetUp() override {
-    if (!postgres_->running()) postgres_->start();
-    sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+    DatabaseTest::SetUp();
     gema::testing::run_or_throw(
         {.command = {binary("gema-broker"), "--make-keys", data(), "--client", "inventory",
                      "--client", "gateway", "--client", "prober-1", "--client", "prober-2"},
@@ -71,27 +66,12 @@ class AppTest : public ::testing::Test {
     inventory_ =
         ChildProcess({.command = {binary("gema-inventory"), "--data-dir", data()},
                       .log = dir_ / "inventory.log",
-                      .environment = {"GEMA_POSTGRES__HOST=" + postgres_->socket_dir(),
+                      .environment = {"GEMA_POSTGRES__HOST=" + server().socket_dir(),
                                       "GEMA_INVENTORY__DEVICES_FILE=" + devices_file().string()}});
   }
 
   std::filesystem::path devices_file() const { return dir_ / "devices.csv"; }
   void write_devices(const std::string& csv) { std::ofstream(devices_file()) << csv; }
-
-  std::string sql(const std::string& text) {
-    auto connection = postgres::Connection::open({.conninfo = postgres_->conninfo()});
-    if (!connection) return connection.error().message;
-    std::string out;
-    auto done = (*connection)->transact([&](postgres::Transaction& tx) {
-      for (const auto& row : tx.exec(text)) {
-        for (int i = 0; i < static_cast<int>(row.size()); ++i) {
-          out += (i > 0 ? "|" : "") + std::string(row[i].is_null() ? "" : row[i].c_str());
-        }
-        out += "\n";
-      }
-    });
-    return done ? out : done.error().message;
-  }
 
   // A process on the bus: calls, or beats and listens as a prober does.
   struct Peer {
@@ -194,13 +174,10 @@ class AppTest : public ::testing::Test {
     return decoded ? *decoded : Assignment{};
   }
 
-  static gema::testing::PostgresServer* postgres_;
   gema::testing::TempDir dir_;
   ChildProcess broker_;
   ChildProcess inventory_;
 };
-
-gema::testing::PostgresServer* AppTest::postgres_ = nullptr;
 
 TEST_F(AppTest, AFileBecomesACatalogueAndAnAssignmentAndABadLineIsNamed) {
   write_devices("ip_address,hostname\n10.0.0.1,a\n224.0.0.1,bad\n10.0.0.2,b\n");
@@ -223,7 +200,7 @@ TEST_F(AppTest, AFileBecomesACatalogueAndAnAssignmentAndABadLineIsNamed) {
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ(*decode_assignment(*again), assignment(prober));
   EXPECT_TRUE(wait({&prober, &gateway}, [&] {
-    return sql("SELECT name, location FROM probers") == "prober-1|default\n";
+    return rows("SELECT name, location FROM probers") == "prober-1|default\n";
   }));
 }
 
@@ -303,10 +280,10 @@ TEST_F(AppTest, CallsChangeDevicesAndLeaveAnAudit) {
   ASSERT_TRUE(change(gateway, "device.delete", {.device = {.id = 2}}));
   ASSERT_TRUE(change(gateway, "device.delete", {.device = {.id = 2}})) << "safe to repeat";
   EXPECT_EQ(list(gateway), "1=10.0.0.1");
-  EXPECT_EQ(sql("SELECT actor, action, device_id FROM audit ORDER BY id"),
+  EXPECT_EQ(rows("SELECT actor, action, device_id FROM audit ORDER BY id"),
             "file|device.created|1\nSiti|device.created|2\nSiti|device.updated|2\nSiti|device."
             "removed|2\n");
-  EXPECT_EQ(sql("SELECT interval_ms FROM schedules WHERE device_id = 2 ORDER BY from_at"),
+  EXPECT_EQ(rows("SELECT interval_ms FROM schedules WHERE device_id = 2 ORDER BY from_at"),
             "5000\n1000\n0\n");
 }
 
@@ -316,7 +293,7 @@ TEST_F(AppTest, WithoutPostgresqlAssignmentGoesOnAndChangesAreUnavailable) {
   Peer gateway(*this, "gateway"), prober(*this, "prober-1");
   ASSERT_EQ(list_when(gateway, "1=10.0.0.1 2=10.0.0.2"), "1=10.0.0.1 2=10.0.0.2");
   ASSERT_TRUE(wait({&prober}, [&] { return assignment(prober).devices.size() == 2; }));
-  postgres_->kill9();
+  server().kill9();
   auto refused = change(gateway, "device.create", {.device = {.address = "10.0.0.3"}});
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Errc::kUnavailable) << refused.error().message;
@@ -333,7 +310,7 @@ TEST_F(AppTest, WithoutPostgresqlAssignmentGoesOnAndChangesAreUnavailable) {
   EXPECT_EQ(assignment(prober).devices.size(), 2u);
 
   const Version from_disk = assignment(prober).version;
-  postgres_->start();
+  restart_server();
   Result<Device> created = Error{};
   ASSERT_TRUE(wait({&gateway, &prober}, [&] {
     created = change(gateway, "device.create", {.device = {.address = "10.0.0.3"}});
@@ -356,7 +333,7 @@ TEST_F(AppTest, APauseWorksWithoutPostgresqlAndOutlivesARestartAndTheAuditFollow
   };
   EXPECT_EQ(*probing("probing.get"), Probing{});
   const Version before = assignment(prober).version;
-  postgres_->kill9();
+  server().kill9();
   const auto paused = probing("probing.pause", {.by = "Siti", .reason = "ring", .actor = "admin"});
   ASSERT_TRUE(paused) << paused.error().message;
   EXPECT_TRUE(paused->paused);
@@ -386,12 +363,12 @@ TEST_F(AppTest, APauseWorksWithoutPostgresqlAndOutlivesARestartAndTheAuditFollow
   }));
   EXPECT_FALSE(probing("probing.pause", {.by = "a\nb"})) << "no text";
 
-  postgres_->start();
-  const std::string rows = "admin|probing.paused|0|Siti|ring\nadmin|probing.resumed|0|admin|\n";
+  restart_server();
+  const std::string expected = "admin|probing.paused|0|Siti|ring\nadmin|probing.resumed|0|admin|\n";
   const std::string query =
       "SELECT actor, action, device_id, changes->>'by', changes->>'reason' FROM audit"
       " WHERE device_id = 0 ORDER BY id";
-  EXPECT_TRUE(wait({&gateway, &prober}, [&] { return sql(query) == rows; })) << sql(query);
+  EXPECT_TRUE(wait({&gateway, &prober}, [&] { return rows(query) == expected; })) << rows(query);
   // What was written is not written again by the next start.
   inventory_.signal(SIGTERM);
   inventory_.wait();
@@ -401,7 +378,7 @@ TEST_F(AppTest, APauseWorksWithoutPostgresqlAndOutlivesARestartAndTheAuditFollow
       wait({&gateway}, [&] {
         return change(gateway, "device.create", {.device = {.address = "10.0.0.2"}}).has_value();
       }));
-  EXPECT_EQ(sql(query), rows);
+  EXPECT_EQ(rows(query), expected);
 }
 
 TEST_F(AppTest, AnOlderDatabaseBeginsANewGenerationAndReusesNoId) {

@@ -43,6 +43,7 @@ void DatabaseTest::restart_server() {
 
 void DatabaseTest::empty_schema() {
   sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+  if (schema_ == Schema::kNone) return;
   auto migrated = postgres::migrate(*connection_);
   ASSERT_TRUE(migrated) << migrated.error().message;
 }
@@ -54,6 +55,20 @@ std::string DatabaseTest::sql(const std::string& statements) {
   });
   EXPECT_TRUE(result) << statements << ": " << (result ? "" : result.error().message);
   return result ? *result : "";
+}
+
+std::string DatabaseTest::rows(const std::string& query) {
+  std::string out;
+  auto done = connection_->transact([&](postgres::Transaction& tx) {
+    for (const auto& row : tx.exec(query)) {
+      for (int i = 0; i < static_cast<int>(row.size()); ++i) {
+        out += (i > 0 ? "|" : "") + std::string(row[i].is_null() ? "" : row[i].c_str());
+      }
+      out += "\n";
+    }
+  });
+  EXPECT_TRUE(done) << query << ": " << (done ? "" : done.error().message);
+  return out;
 }
 
 }  // namespace gema::testing

@@ -1,5 +1,6 @@
-// A test on an empty database with gema's schema in it. All such tests of one program share one
-// server and empty its database between them: initdb takes longer than most tests.
+// A test on a database with gema's schema and nothing in it, or not even that. All such tests of
+// one program share one server and empty its database between them: initdb takes longer than most
+// tests.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,6 +15,8 @@ namespace gema::testing {
 
 class DatabaseTest : public ::testing::Test {
  protected:
+  enum class Schema { kMigrated, kNone };
+  explicit DatabaseTest(Schema schema = Schema::kMigrated) : schema_(schema) {}
   // Starts the server when it does not run, connects, and empties the database.
   void SetUp() override;
 
@@ -28,8 +31,13 @@ class DatabaseTest : public ::testing::Test {
   void empty_schema();
   // Runs statements; the last one's first value as text, "" for NULL and for no row.
   std::string sql(const std::string& statements);
+  // The rows of a query, a line each, columns separated by "|".
+  std::string rows(const std::string& query);
 
   std::unique_ptr<postgres::Connection> connection_;
+
+ private:
+  const Schema schema_;
 };
 
 }  // namespace gema::testing

@@ -5,9 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "common/postgres/migrate.h"
 #include "services/inventory/io/state_files.h"
-#include "tests/support/postgres_server.h"
+#include "tests/support/database.h"
 #include "tests/support/temp_dir.h"
 
 namespace gema::inventory {
@@ -15,36 +14,9 @@ namespace {
 
 const WallTime kNow = wall_from_ms(1'795'000'000'123);
 
-class StoreTest : public ::testing::Test {
+class StoreTest : public gema::testing::DatabaseTest {
  protected:
-  static void SetUpTestSuite() { server_ = new gema::testing::PostgresServer; }
-  static void TearDownTestSuite() {
-    delete server_;
-    server_ = nullptr;
-  }
-
-  void SetUp() override {
-    if (!server_->running()) server_->start();
-    sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
-  }
-
-  postgres::Options options() const { return {.conninfo = server_->conninfo()}; }
-
-  // The rows of a query, a line each, columns separated by "|".
-  std::string sql(const std::string& text) {
-    auto connection = postgres::Connection::open(options());
-    if (!connection) return connection.error().message;
-    std::string out;
-    auto done = (*connection)->transact([&](postgres::Transaction& tx) {
-      for (const auto& row : tx.exec(text)) {
-        for (int i = 0; i < static_cast<int>(row.size()); ++i) {
-          out += (i > 0 ? "|" : "") + std::string(row[i].is_null() ? "" : row[i].c_str());
-        }
-        out += "\n";
-      }
-    });
-    return done ? out : done.error().message;
-  }
+  StoreTest() : DatabaseTest(Schema::kNone) {}
 
   // Loads a file into the database as the app does.
   Plan load_file(Store& store, Inventory& inventory, const std::string& csv) {
@@ -64,14 +36,10 @@ class StoreTest : public ::testing::Test {
     EXPECT_TRUE(inventory) << inventory.error().message;
     return inventory ? *inventory : Inventory{};
   }
-
-  static gema::testing::PostgresServer* server_;
 };
 
-gema::testing::PostgresServer* StoreTest::server_ = nullptr;
-
 TEST_F(StoreTest, AFileComesBackFromTheDatabaseAsItWas) {
-  Store store(options());
+  Store store(database());
   Inventory inventory = load(store);
   EXPECT_EQ(inventory.version, (Version{1, 1}));
   load_file(store, inventory,
@@ -81,42 +49,44 @@ TEST_F(StoreTest, AFileComesBackFromTheDatabaseAsItWas) {
             "{x}\",http://x/?a=1&b=2,20,401,true,"
             "secret,\"/a=\"\"q\"\"\",22;443\n"
             "2001:db8::1,,,,10.0.0.1,,,,,,,,,,\n");
-  Store fresh(options());
+  Store fresh(database());
   Inventory read = load(fresh, {.ours = inventory.version});
   EXPECT_EQ(read, inventory);
-  EXPECT_EQ(sql("SELECT id, address, hostname, probe_from, parent, tags->>'rak' FROM devices ORDER "
-                "BY id"),
-            "1|10.0.0.1|gudang \"A\", lt. 2|{a,b}|0|B'2\\ {x}\n2|2001:db8::1||{}|1|\n");
-  EXPECT_EQ(sql("SELECT echo_spacing_ms, web_status, web_insecure, web_auth, web_json, tcp_ports "
-                "FROM devices ORDER BY id"),
+  EXPECT_EQ(
+      rows("SELECT id, address, hostname, probe_from, parent, tags->>'rak' FROM devices ORDER "
+           "BY id"),
+      "1|10.0.0.1|gudang \"A\", lt. 2|{a,b}|0|B'2\\ {x}\n2|2001:db8::1||{}|1|\n");
+  EXPECT_EQ(rows("SELECT echo_spacing_ms, web_status, web_insecure, web_auth, web_json, tcp_ports "
+                 "FROM devices ORDER BY id"),
             "20|401|t|secret|/a=\"q\"|{22,443}\n100|200|f|||{}\n");
-  EXPECT_EQ(sql("SELECT device_id, interval_ms, echo_count, extract(epoch from from_at)::text FROM "
-                "schedules "
-                "ORDER BY device_id"),
-            "1|1000|3|1795000000.123000\n2|5000|1|1795000000.123000\n");
+  EXPECT_EQ(
+      rows("SELECT device_id, interval_ms, echo_count, extract(epoch from from_at)::text FROM "
+           "schedules "
+           "ORDER BY device_id"),
+      "1|1000|3|1795000000.123000\n2|5000|1|1795000000.123000\n");
 }
 
 TEST_F(StoreTest, ReReadingAFileWritesOnlyWhatChangedAndKeepsIds) {
-  Store store(options());
+  Store store(database());
   Inventory inventory = load(store);
   load_file(store, inventory, "ip_address\n10.0.0.1\n10.0.0.2\n10.0.0.3\n");
   EXPECT_TRUE(
       load_file(store, inventory, "ip_address\n10.0.0.3\n10.0.0.2\n10.0.0.1\n").changes.empty());
   load_file(store, inventory, "ip_address,interval_s\n10.0.0.4,\n10.0.0.3,9\n10.0.0.1,\n");
-  EXPECT_EQ(sql("SELECT id, address, removed_at IS NOT NULL FROM devices ORDER BY id"),
+  EXPECT_EQ(rows("SELECT id, address, removed_at IS NOT NULL FROM devices ORDER BY id"),
             "1|10.0.0.1|f\n2|10.0.0.2|t\n3|10.0.0.3|f\n4|10.0.0.4|f\n");
   EXPECT_EQ(
-      sql("SELECT action, device_id, changes->'interval_ms' FROM audit WHERE id > 3 ORDER BY id"),
+      rows("SELECT action, device_id, changes->'interval_ms' FROM audit WHERE id > 3 ORDER BY id"),
       "device.removed|2|\ndevice.updated|3|[\"5000\", \"9000\"]\ndevice.created|4|[\"\", "
       "\"5000\"]\n");
   EXPECT_EQ(
-      sql("SELECT device_id, interval_ms FROM schedules WHERE device_id IN (2, 3) ORDER BY 1, 2"),
+      rows("SELECT device_id, interval_ms FROM schedules WHERE device_id IN (2, 3) ORDER BY 1, 2"),
       "2|0\n3|9000\n")
       << "same instant: the later row replaces the earlier";
 }
 
 TEST_F(StoreTest, EveryRunBeginsANewGenerationAboveAllThatIsKnown) {
-  Store store(options());
+  Store store(database());
   EXPECT_EQ(load(store).version, (Version{1, 1}));
   EXPECT_EQ(load(store).version, (Version{2, 1}));
   EXPECT_EQ(load(store, {.generation_above = 7}).version, (Version{8, 1})) << "disk or heartbeats";
@@ -132,7 +102,7 @@ TEST_F(StoreTest, EveryRunBeginsANewGenerationAboveAllThatIsKnown) {
 }
 
 TEST_F(StoreTest, SomebodyElsesChangeMeanwhileIsNotOverwritten) {
-  Store one(options()), two(options());
+  Store one(database()), two(database());
   Inventory a = load(one);
   Inventory b = load(two, {.ours = a.version});
   load_file(one, a, "ip_address\n10.0.0.1\n");
@@ -142,28 +112,28 @@ TEST_F(StoreTest, SomebodyElsesChangeMeanwhileIsNotOverwritten) {
       two.write(*plan, b.version, {b.version.generation, b.version.number + 1}, "x", kNow);
   ASSERT_FALSE(written);
   EXPECT_EQ(written.error().code, Errc::kRetryable);
-  EXPECT_EQ(sql("SELECT address FROM devices"), "10.0.0.1\n");
-  EXPECT_EQ(sql("SELECT count(*) FROM audit"), "1\n");
+  EXPECT_EQ(rows("SELECT address FROM devices"), "10.0.0.1\n");
+  EXPECT_EQ(rows("SELECT count(*) FROM audit"), "1\n");
 }
 
 TEST_F(StoreTest, NothingIsHalfWritten) {
-  Store store(options());
+  Store store(database());
   Inventory inventory = load(store);
   auto file = read_devices_csv("ip_address\n10.0.0.1\n", {});
   auto plan = plan_file(inventory, *file);
   sql("ALTER TABLE audit ADD CHECK (actor <> 'bad')");
   auto written = store.write(*plan, inventory.version, {1, 2}, "bad", kNow);
   ASSERT_FALSE(written);
-  EXPECT_EQ(sql("SELECT count(*) FROM devices"), "0\n");
-  EXPECT_EQ(sql("SELECT count(*) FROM schedules"), "0\n");
-  EXPECT_EQ(sql("SELECT generation, number FROM inventory_state"), "1|1\n");
+  EXPECT_EQ(rows("SELECT count(*) FROM devices"), "0\n");
+  EXPECT_EQ(rows("SELECT count(*) FROM schedules"), "0\n");
+  EXPECT_EQ(rows("SELECT generation, number FROM inventory_state"), "1|1\n");
 }
 
 TEST_F(StoreTest, ANewerSchemaIsRefusedInOneLine) {
-  Store store(options());
+  Store store(database());
   load(store);
   sql("INSERT INTO schema_migrations (version, name, checksum) VALUES (9999, 'future', 'x')");
-  Store fresh(options());
+  Store fresh(database());
   auto inventory = fresh.load({});
   ASSERT_FALSE(inventory);
   EXPECT_EQ(inventory.error().code, Errc::kPermanent);
@@ -172,19 +142,19 @@ TEST_F(StoreTest, ANewerSchemaIsRefusedInOneLine) {
 }
 
 TEST_F(StoreTest, ADatabaseThatComesBackIsFoundAgain) {
-  Store store(options());
+  Store store(database());
   Inventory inventory = load(store);
   load_file(store, inventory, "ip_address\n10.0.0.1\n");
-  server_->kill9();
+  server().kill9();
   auto away = store.ping();
   ASSERT_FALSE(away);
   EXPECT_EQ(away.error().code, Errc::kUnavailable);
-  server_->start();
+  restart_server();
   EXPECT_EQ(load(store, {.ours = inventory.version}), inventory);
 }
 
 TEST_F(StoreTest, TwentyThousandDevicesLoadInOneGo) {
-  Store store(options());
+  Store store(database());
   Inventory inventory = load(store);
   std::string csv = "ip_address,hostname\n";
   for (int i = 0; i < 20'000; ++i) {
@@ -196,14 +166,15 @@ TEST_F(StoreTest, TwentyThousandDevicesLoadInOneGo) {
 }
 
 TEST_F(StoreTest, ProbersAreNotedWithWhenTheyWereSeen) {
-  Store store(options());
+  Store store(database());
   load(store);
   ASSERT_TRUE(store.write_probers({{"prober-1", "default"}, {"prober-2", "jakarta"}}, kNow));
   ASSERT_TRUE(store.write_probers({{"prober-1", "surabaya"}}, kNow + 60s));
-  EXPECT_EQ(sql("SELECT name, location, extract(epoch from last_seen_at - first_seen_at)::int FROM "
-                "probers "
-                "ORDER BY 1"),
-            "prober-1|surabaya|60\nprober-2|jakarta|0\n");
+  EXPECT_EQ(
+      rows("SELECT name, location, extract(epoch from last_seen_at - first_seen_at)::int FROM "
+           "probers "
+           "ORDER BY 1"),
+      "prober-1|surabaya|60\nprober-2|jakarta|0\n");
 }
 
 TEST(StateFiles, ComeBackWholeOrAreRefused) {
@@ -225,14 +196,14 @@ TEST(StateFiles, ComeBackWholeOrAreRefused) {
 }
 
 TEST_F(StoreTest, AnAuditRowInDoubtIsWrittenOnce) {
-  Store store(options());
+  Store store(database());
   load(store);
   const ProbingEvent paused{.at = kNow, .paused = true, .actor = "admin", .by = "Siti"};
   const ProbingEvent resumed{.at = kNow + 1s, .actor = "admin", .by = "Budi", .reason = "done"};
   ASSERT_TRUE(store.write_probing({paused}));
   ASSERT_TRUE(store.write_probing({paused, resumed}));
-  EXPECT_EQ(sql("SELECT actor, action, device_id, changes->>'by', changes->>'reason' FROM audit"
-                " ORDER BY id"),
+  EXPECT_EQ(rows("SELECT actor, action, device_id, changes->>'by', changes->>'reason' FROM audit"
+                 " ORDER BY id"),
             "admin|probing.paused|0|Siti|\nadmin|probing.resumed|0|Budi|done\n");
 }
 
