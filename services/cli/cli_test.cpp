@@ -200,6 +200,35 @@ TEST_F(CliTest, HostileFilesAreRefusedInOneLine) {
   EXPECT_EQ(read_all(good), bytes);  // never written to
 }
 
+TEST_F(CliTest, TheNewestOfOneLocationAreFoundBehindThoseOfOthers) {
+  std::string text = "at,address,location,prober,interval_ms,verdict,reason,echoes\r\n";
+  const auto add = [&](int64_t at_ms, const char* location) {
+    std::string at = sqlite_time(at_ms);
+    at[10] = 'T';
+    text += at + "Z,198.18.0.1," + location + ",p,60000,answered,none,5\r\n";
+  };
+  // Between them lie more than one look back.
+  const int64_t begin = day_ms_ - 20 * kDayMs;
+  for (int minute = 0; minute < 6; ++minute) add(begin + minute * 60'000, "far");
+  for (int minute = 6; minute < 30; ++minute) add(day_ms_ + minute * 60'000, "near");
+  write_all(dir_ / "two.csv", text);
+  ASSERT_EQ(gema({"import", dir_ / "two.csv"}), 0) << err_;
+  const auto ask = [&](const char* location, const char* limit) {
+    const json rows =
+        answer({"results", "gate", "--from", "40d", "--location", location, "--limit", limit});
+    std::string out = std::to_string(rows.size());
+    for (const json& row : rows) EXPECT_EQ(row["location"], location);
+    for (const json& row : rows) out += " " + row["at"].get<std::string>().substr(14, 2);
+    return out + (err_.find("there are more") == std::string::npos ? "" : " more");
+  };
+  EXPECT_EQ(ask("far", "2"), "2 04 05 more");
+  EXPECT_EQ(ask("far", "6"), "6 00 01 02 03 04 05");
+  EXPECT_EQ(ask("near", "1"), "1 29 more");
+  EXPECT_EQ(ask("nowhere", "5"), "0");
+  ASSERT_EQ(gema({"results", "gate", "--location", "nowhere"}), 0);
+  EXPECT_EQ(err_, "gema: no results in this range from location nowhere\n");
+}
+
 // A percentile is the middle of a bin, which may lie beyond every sample in it.
 TEST_F(CliTest, PercentilesLieBetweenTheLeastAndTheGreatest) {
   for (const int us : {3'500, 12'500, 1'040, 999}) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <map>
 #include <optional>
 
@@ -134,6 +135,27 @@ Row result_row(const KnownDevice& device, const history::Results& results, const
           .look = look_of(row.verdict)};
 }
 
+// The newest `limit` results, by rising time. Of one location nobody knows how many of a span are:
+// further and further back, until there are enough.
+Result<history::Results> newest_results(history::Reader& reader, DeviceId device,
+                                        const Asked& asked, size_t limit) {
+  if (!asked.location) return reader.results(device, asked.from_ms, asked.to_ms, limit);
+  constexpr int64_t kFirstSpanMs = 24 * 3'600'000;
+  for (int64_t span = kFirstSpanMs;; span *= 4) {
+    const bool all = span >= asked.to_ms - asked.from_ms;
+    auto results = reader.results(device, all ? asked.from_ms : asked.to_ms - span, asked.to_ms,
+                                  std::numeric_limits<size_t>::max());
+    if (!results) return results;
+    auto& rows = results->rows;
+    std::erase_if(
+        rows, [&](const history::Row& row) { return results->location(row) != *asked.location; });
+    if (rows.size() <= limit && !all) continue;
+    results->truncated = rows.size() > limit;
+    if (results->truncated) rows.erase(rows.begin(), rows.end() - static_cast<ptrdiff_t>(limit));
+    return results;
+  }
+}
+
 }  // namespace
 
 int results_command(const CommonOptions& common, const QueryOptions& query) {
@@ -165,10 +187,9 @@ int results_command(const CommonOptions& common, const QueryOptions& query) {
   std::vector<history::BrokenRow> broken;
   bool truncated = false;
   for (const KnownDevice* device : asked->devices) {
-    const auto results = reader.results(device->id, asked->from_ms, asked->to_ms, limit);
+    const auto results = newest_results(reader, device->id, *asked, limit);
     if (!results) return fail(results.error());
     for (const history::Row& row : results->rows) {
-      if (asked->location && results->location(row) != *asked->location) continue;
       sheet.rows.push_back(result_row(*device, *results, row, people));
     }
     truncated = truncated || results->truncated;
@@ -178,6 +199,10 @@ int results_command(const CommonOptions& common, const QueryOptions& query) {
     }
   }
   const int code = show(asked->session, sheet, broken);
+  if (people && sheet.rows.empty()) {
+    fmt::print(stderr, "gema: no results in this range{}\n",
+               asked->location ? " from location " + printable(*asked->location) : "");
+  }
   if (truncated) {
     fmt::print(stderr,
                "gema: there are more: the newest {} of each device are shown (--limit; all"
