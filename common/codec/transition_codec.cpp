@@ -45,6 +45,10 @@ Result<DeviceState> read(const v1::DeviceState& in) {
   if (!is_verdict(in.last_verdict()))
     return bad_message("device state", "last_verdict out of range");
   if (!is_reason(in.last_reason())) return bad_message("device state", "last_reason out of range");
+  for (const int64_t ms : {in.first_timeout_ms(), in.last_timeout_ms(), in.since_ms(),
+                           in.last_success_ms(), in.last_slot_ms()}) {
+    if (!is_due(ms)) return bad_message("device state", "a time is out of range");
+  }
   return DeviceState{.device = in.device_id(),
                      .status = static_cast<DeviceStatus>(in.status()),
                      .consecutive_timeouts = in.consecutive_timeouts(),
@@ -107,6 +111,9 @@ Result<Transition> decode_transition(std::string_view bytes) {
   if (!is_status(message.to())) return bad_message("transition", "to out of range");
   if (!is_transition_reason(message.reason()))
     return bad_message("transition", "reason out of range");
+  if (!is_due(message.slot_ms())) return bad_message("transition", "slot_ms is out of range");
+  if (!is_time_of_ours(message.decided_at_us()))
+    return bad_message("transition", "decided_at_us is out of range");
   if (!message.has_state()) return bad_message("transition", "has no state");
   if (message.state().device_id() != message.device_id()) {
     return bad_message("transition", "the state is of another device");

@@ -74,6 +74,31 @@ TEST(TransitionCodec, ReadsOrRefusesMutilatedBytesButNeverCrashes) {
   EXPECT_GT(refused, 1000);
 }
 
+// They would overflow where they become times.
+TEST(TransitionCodec, RefusesTimesOutOfRange) {
+  Random random(5);
+  for (const int64_t far : {INT64_MAX, INT64_MIN, int64_t{9'200'000'000'001}}) {
+    std::string bytes;
+    Transition transition = some_transition(random);
+    transition.slot_ms = far;
+    encode_transition(transition, bytes);
+    EXPECT_EQ(decode_transition(bytes).error().message, "transition: slot_ms is out of range");
+    for (int64_t DeviceState::*time :
+         {&DeviceState::first_timeout_ms, &DeviceState::last_timeout_ms, &DeviceState::since_ms,
+          &DeviceState::last_success_ms, &DeviceState::last_slot_ms}) {
+      DeviceState state = some_transition(random).state;
+      state.*time = far;
+      encode_state(state, bytes);
+      EXPECT_EQ(decode_state(bytes).error().message, "device state: a time is out of range");
+    }
+  }
+  std::string bytes;
+  Transition transition = some_transition(random);
+  transition.decided_at = wall_from_us(-1);
+  encode_transition(transition, bytes);
+  EXPECT_EQ(decode_transition(bytes).error().message, "transition: decided_at_us is out of range");
+}
+
 TEST(TransitionCodec, RefusesAStateOfAnotherDevice) {
   Random random(3);
   Transition transition = some_transition(random);

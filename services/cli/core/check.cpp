@@ -100,8 +100,9 @@ Result<uint32_t> rtt_from_ms(double ms) {
 }
 
 Result<void> make_train(const TrainNumbers& n, Check& check) {
-  if (n.answered < 0 || n.failed < 0 || n.answered + n.failed < 1 ||
-      n.answered > int64_t{kEchoesMax} || n.failed > int64_t{kEchoesMax} ||
+  // Each by itself first: files hold numbers whose sum overflows.
+  if (n.answered < 0 || n.failed < 0 || n.answered > int64_t{kEchoesMax} ||
+      n.failed > int64_t{kEchoesMax} || n.answered + n.failed < 1 ||
       n.answered + n.failed > int64_t{kEchoesMax}) {
     return Error{Errc::kBadInput,
                  fmt::format("{} answered and {} failed: a check has 1 to {} echoes", n.answered,

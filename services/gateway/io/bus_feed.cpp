@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "common/bus/topics.h"
+#include "common/codec/message.h"
 #include "common/codec/on_demand_codec.h"
 #include "common/codec/ping_codec.h"
 #include "common/codec/transition_codec.h"
@@ -214,7 +215,8 @@ void BusFeed::take_transitions(Now now) {
 
 void BusFeed::take_heartbeat(std::string_view process, const std::string& payload, Now now) {
   v1::Heartbeat message;
-  if (!message.ParseFromString(payload) || message.process() != process) {
+  if (!message.ParseFromString(payload) || message.process() != process ||
+      !is_time_of_ours(message.started_at_us())) {
     ++stats_.undecodable;
     return;
   }

@@ -6,6 +6,7 @@
 #include <map>
 #include <string_view>
 
+#include "common/codec/message.h"
 #include "common/codec/transition_codec.h"
 #include "gema/v1/transition.pb.h"
 #include "services/timeout-tracker/core/limits.h"
@@ -78,6 +79,7 @@ Result<Checkpoint> parse_head(const redis::Reply& reply, uint64_t& states_total)
   if (checkpoint.id.empty()) return unreadable("it has no id");
   int64_t at_us = 0;
   if (!parse_int(fields["at_us"], at_us)) return unreadable("at_us is no number");
+  if (!is_time_of_ours(at_us)) return unreadable("at_us is no time of ours");
   checkpoint.at = wall_from_us(at_us);
   if (!parse_int(fields["states"], states_total)) return unreadable("states is no number");
   auto input = stream::PositionSet::parse(fields["input"]);
