@@ -14,6 +14,7 @@
 #include <sstream>
 #include "common/base/random.h"
 #include "common/domain/local_iso.h"
+#include "common/history/outages.h"
 #include "common/history/reader.h"
 #include "common/history/statistics.h"
 #include "common/postgres/binary.h"

@@ -310,17 +310,23 @@ TEST(Merging, RunsOfOneHourKeepTheirTimes) {
 
 // --- outages ---------------------------------------------------------------------------------
 
+OutageCheck outage_check(int64_t due_ms, char what, const char* location = "default") {
+  return {.due_ms = due_ms,
+          .interval_ms = 60'000,
+          .verdict = what == '.'   ? Verdict::kAnswered
+                     : what == 'x' ? Verdict::kFailed
+                                   : Verdict::kNotMeasured,
+          .reason = what == 'x' ? Reason::kTimeout : Reason::kNone,
+          .location = location,
+          .prober = "import:ace"};
+}
+
 std::vector<Transition> outages_of(const std::string& script, uint32_t down_after) {
-  OutageMaker maker(7, down_after, "import:ace", "default");
+  OutageMaker maker(7, down_after);
   std::vector<Transition> out;
   for (size_t i = 0; i < script.size(); ++i) {
-    Check c;
-    c.verdict = script[i] == '.'   ? Verdict::kAnswered
-                : script[i] == 'x' ? Verdict::kFailed
-                                   : Verdict::kNotMeasured;
-    c.reason = script[i] == 'x' ? Reason::kTimeout : Reason::kNone;
-    if (const auto t = maker.take(kHour + static_cast<int64_t>(i) * 60'000, c.view()))
-      out.push_back(*t);
+    const auto check = outage_check(kHour + static_cast<int64_t>(i) * 60'000, script[i]);
+    if (const auto t = maker.take(check)) out.push_back(*t);
   }
   return out;
 }
@@ -346,15 +352,71 @@ TEST(Outages, CountFailuresInARow) {
 }
 
 TEST(Outages, OneThatIsOpenAtTheEndEndsThereNotKnownHow) {
-  OutageMaker maker(7, 1, "import:ace", "default");
-  Check c;
-  c.verdict = Verdict::kFailed;
-  ASSERT_TRUE(maker.take(kHour, c.view()));
-  const auto end = maker.finish(kHour + 60'000);
+  OutageMaker maker(7, 1);
+  ASSERT_TRUE(maker.take(outage_check(kHour, 'x')));
+  EXPECT_EQ(maker.end_ms(), kHour + 60'000);
+  const auto end = maker.finish(maker.end_ms());
   ASSERT_TRUE(end);
   EXPECT_EQ(end->from, DeviceStatus::kDown);
   EXPECT_EQ(end->to, DeviceStatus::kNew);
   EXPECT_FALSE(maker.finish(kHour + 60'000));
+}
+
+TEST(Outages, GoOnFromWhatWasToldBefore) {
+  const auto before = outages_of("..xx", 2);
+  ASSERT_EQ(before.size(), 2);
+  OutageMaker down(7, 2);
+  down.resume(before[1].state);
+  EXPECT_FALSE(down.take(outage_check(kHour + 240'000, 'x')));
+  const auto up = down.take(outage_check(kHour + 300'000, '.'));
+  ASSERT_TRUE(up);
+  EXPECT_EQ(up->reason, TransitionReason::kAnsweredAgain);
+  // Failures before that did not suffice by themselves count.
+  OutageMaker counting(7, 3);
+  counting.resume(before[0].state);
+  counting.prime(outage_check(kHour + 60'000, '.'));
+  counting.prime(outage_check(kHour + 120'000, 'x'));
+  counting.prime(outage_check(kHour + 180'000, 'x'));
+  const auto confirmed = counting.take(outage_check(kHour + 240'000, 'x'));
+  ASSERT_TRUE(confirmed);
+  EXPECT_EQ(confirmed->to, DeviceStatus::kDown);
+  EXPECT_EQ(confirmed->state.first_timeout_ms, kHour + 120'000);
+}
+
+// The script of each location, its checks `apart_ms` after the other's.
+std::vector<Transition> outages_of(const std::string& here, const std::string& there,
+                                   int64_t apart_ms, uint32_t down_after) {
+  std::vector<OutageCheck> checks;
+  for (size_t i = 0; i < here.size(); ++i) {
+    const int64_t due_ms = kHour + static_cast<int64_t>(i) * 60'000;
+    checks.push_back(outage_check(due_ms, here[i], "here"));
+    checks.push_back(outage_check(due_ms + apart_ms, there[i], "there"));
+  }
+  keep_one_of_each_slot(checks);
+  OutageMaker maker(7, down_after);
+  std::vector<Transition> out;
+  for (const OutageCheck& check : checks) {
+    if (const auto t = maker.take(check)) out.push_back(*t);
+  }
+  return out;
+}
+
+TEST(Outages, ADeviceThatOneLocationReachesIsNotDown) {
+  for (const int64_t apart_ms : {0, 1, 25'000, 59'000}) {
+    SCOPED_TRACE(apart_ms);
+    // Both see the last outage, each alone one before.
+    const auto t = outages_of("..xxx......xxxx..", "......xxx..xxxx..", apart_ms, 1);
+    ASSERT_EQ(t.size(), 3);
+    EXPECT_EQ(t[1].to, DeviceStatus::kDown);
+    EXPECT_NEAR(static_cast<double>(t[1].slot_ms), kHour + 11 * 60'000, 60'000);
+    EXPECT_EQ(t[2].to, DeviceStatus::kUp);
+    EXPECT_EQ(t[2].slot_ms, kHour + 15 * 60'000);
+    EXPECT_EQ(t[2].state.location, "here");
+  }
+  // What is not measured in one place says nothing there.
+  EXPECT_EQ(outages_of("...??????...", "....xxxx....", 0, 1).size(), 3);
+  // Of one slot one check counts.
+  EXPECT_EQ(outages_of(".xx..", ".xx..", 0, 3).size(), 1);
 }
 
 TEST(Outages, TheSamePastGivesTheSameIdsAndOthersDiffer) {

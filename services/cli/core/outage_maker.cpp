@@ -29,12 +29,27 @@ int64_t imported_counter(int64_t slot_ms) {
   return slot_ms - (int64_t{1} << 53);
 }
 
-OutageMaker::OutageMaker(DeviceId device, uint32_t down_after, std::string producer,
-                         std::string location)
+void keep_one_of_each_slot(std::vector<OutageCheck>& checks) {
+  std::erase_if(checks, [](const OutageCheck& c) { return c.verdict == Verdict::kNotMeasured; });
+  std::stable_sort(checks.begin(), checks.end(), [](const OutageCheck& a, const OutageCheck& b) {
+    if (a.due_ms != b.due_ms) return a.due_ms < b.due_ms;
+    return a.verdict == Verdict::kAnswered && b.verdict != Verdict::kAnswered;
+  });
+  checks.erase(
+      std::unique(checks.begin(), checks.end(),
+                  [](const OutageCheck& a, const OutageCheck& b) { return a.due_ms == b.due_ms; }),
+      checks.end());
+}
+
+OutageMaker::OutageMaker(DeviceId device, uint32_t down_after)
     : down_after_(std::max(down_after, 1U)) {
   state_.device = device;
-  state_.location = std::move(location);
-  state_.last_prober = std::move(producer);
+}
+
+void OutageMaker::resume(DeviceState state) {
+  const DeviceId device = state_.device;
+  state_ = std::move(state);
+  state_.device = device;
 }
 
 Transition OutageMaker::make(DeviceStatus to, TransitionReason reason, int64_t due_ms) {
@@ -51,39 +66,59 @@ Transition OutageMaker::make(DeviceStatus to, TransitionReason reason, int64_t d
   return t;
 }
 
-std::optional<Transition> OutageMaker::take(int64_t due_ms, const ResultView& result) {
-  if (result.verdict == Verdict::kNotMeasured) return std::nullopt;
+// Returns: false when it changes nothing.
+bool OutageMaker::count(const OutageCheck& check) {
+  if (check.verdict == Verdict::kNotMeasured) return false;
+  end_ms_ = check.due_ms + int64_t{check.interval_ms};
+  if (check.verdict == Verdict::kFailed) {
+    for (const auto& [location, answer] : answers_) {
+      const auto counts_for = std::max(answer.interval_ms, check.interval_ms);
+      if (location != check.location && check.due_ms < answer.due_ms + int64_t{counts_for}) {
+        return false;
+      }
+    }
+  }
   DeviceState& s = state_;
-  s.last_slot_ms = due_ms;
-  s.last_verdict = result.verdict;
-  s.last_reason = result.reason;
-  if (result.verdict == Verdict::kAnswered) {
-    const DeviceStatus from = s.status;
-    s.last_success_ms = due_ms;
+  s.last_slot_ms = check.due_ms;
+  s.last_verdict = check.verdict;
+  s.last_reason = check.reason;
+  s.location = check.location;
+  s.last_prober = check.prober;
+  if (check.verdict == Verdict::kAnswered) {
+    answers_[check.location] = {check.due_ms, check.interval_ms};
+    s.last_success_ms = check.due_ms;
     s.ever_answered = true;
     ++s.consecutive_answers;
     s.consecutive_timeouts = 0;
     s.first_timeout_ms = s.last_timeout_ms = 0;
-    uint64_t sum = 0;
-    uint64_t answered = 0;
-    for (size_t e = 0; e < result.outcomes.size(); ++e) {
-      if (result.outcomes[e] != EchoOutcome::kReply) continue;
-      sum += result.rtt_us[e];
-      ++answered;
-    }
-    if (answered > 0) s.last_rtt_us = static_cast<uint32_t>(sum / answered);
+    if (check.rtt_us > 0) s.last_rtt_us = check.rtt_us;
+    return true;
+  }
+  if (s.consecutive_timeouts == 0) s.first_timeout_ms = check.due_ms;
+  s.last_timeout_ms = check.due_ms;
+  ++s.consecutive_timeouts;
+  s.consecutive_answers = 0;
+  return true;
+}
+
+void OutageMaker::prime(const OutageCheck& check) {
+  count(check);
+}
+
+std::optional<Transition> OutageMaker::take(const OutageCheck& check) {
+  if (!count(check)) return std::nullopt;
+  const DeviceStatus from = state_.status;
+  if (check.verdict == Verdict::kAnswered) {
     if (from == DeviceStatus::kUp) return std::nullopt;
     return make(DeviceStatus::kUp,
                 from == DeviceStatus::kDown ? TransitionReason::kAnsweredAgain
                                             : TransitionReason::kFirstAnswer,
-                due_ms);
+                check.due_ms);
   }
-  if (s.consecutive_timeouts == 0) s.first_timeout_ms = due_ms;
-  s.last_timeout_ms = due_ms;
-  ++s.consecutive_timeouts;
-  s.consecutive_answers = 0;
-  if (s.status == DeviceStatus::kDown || s.consecutive_timeouts < down_after_) return std::nullopt;
-  return make(DeviceStatus::kDown, TransitionReason::kFailuresInARow, due_ms);
+  if (from == DeviceStatus::kDown || state_.consecutive_timeouts < down_after_) {
+    return std::nullopt;
+  }
+  return make(DeviceStatus::kDown, TransitionReason::kFailuresInARow, check.due_ms);
 }
 
 std::optional<Transition> OutageMaker::finish(int64_t end_ms) {

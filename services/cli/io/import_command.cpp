@@ -279,10 +279,6 @@ void tell_done(const ImportDone& done) {
     for (const std::string& text : done.refused_shown) fmt::print("    {}\n", text);
     if (done.refused_days > done.refused_shown.size()) fmt::print("    ...\n");
   }
-  if (!done.several_locations.empty()) {
-    fmt::print("  of {} devices that several locations measured no outages are told\n",
-               done.several_locations.size());
-  }
 }
 
 }  // namespace

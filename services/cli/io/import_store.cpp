@@ -6,21 +6,21 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <set>
 
-#include "common/codec/transition_codec.h"
 #include "common/domain/hour_merger.h"
 #include "common/domain/packed_chunk.h"
 #include "common/domain/rollup.h"
 #include "common/postgres/binary.h"
-#include "services/cli/core/limits.h"
 #include "services/cli/core/outage_maker.h"
 #include "services/cli/core/runs.h"
+#include "services/cli/io/import_outages.h"
+#include "services/cli/io/import_writer.h"
 
 namespace gema::cli {
 namespace {
 
 using postgres::BinaryResult;
-using postgres::CopyIn;
 using postgres::Params;
 using postgres::Transaction;
 
@@ -29,7 +29,6 @@ constexpr int kSchemaNeeded = 7;
 constexpr int64_t kHourMs = kChunkSpanMs;
 constexpr int64_t kDayMs = 24 * kHourMs;
 constexpr size_t kHours = 24;
-constexpr size_t kFlushRows = 2'000;
 constexpr size_t kRefusedShown = 20;
 constexpr uint64_t kTellEvery = 2'000;
 
@@ -43,14 +42,6 @@ std::string day_text(int64_t day_ms) {
   return fmt::format("{:04}-{:02}-{:02}", static_cast<int>(date.year()),
                      static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()));
 }
-
-// What an outage is told by: a check on its slot.
-struct Seen {
-  int64_t due_ms = 0;
-  Verdict verdict = Verdict::kNotMeasured;
-  Reason reason = Reason::kNone;
-  uint32_t rtt_us = 0;
-};
 
 // Thrown to leave the transaction; ends in import_staged.
 struct BrokenOff {};
@@ -87,63 +78,6 @@ struct Day {
   }
 };
 
-// '{1,2,3}', and how many.
-class ArrayText {
- public:
-  void add(int64_t value) {
-    text_ += count_++ == 0 ? "{" : ",";
-    text_ += std::to_string(value);
-  }
-  std::string text() const { return count_ == 0 ? "{}" : text_ + "}"; }
-  size_t count() const { return count_; }
-
- private:
-  std::string text_;
-  size_t count_ = 0;
-};
-
-// Rows of a table keyed by device, time and something else, to be deleted.
-struct Gone {
-  ArrayText devices, times, others;
-  int64_t least = INT64_MAX;
-  int64_t most = INT64_MIN;
-
-  void add(DeviceId device, int64_t time, int64_t other) {
-    devices.add(static_cast<int64_t>(device));
-    times.add(time);
-    others.add(other);
-    least = std::min(least, time);
-    most = std::max(most, time);
-  }
-  void remove(Transaction& tx, const char* table, const char* time, const char* other) const {
-    if (devices.count() == 0) return;
-    tx.exec(fmt::format("DELETE FROM {0} t USING unnest($1::bigint[], $2::bigint[], $3::bigint[])"
-                        " AS gone (device_id, at, other) WHERE t.device_id = gone.device_id"
-                        " AND t.{1} = gone.at AND t.{2} = gone.other"
-                        " AND t.{1} >= $4::bigint AND t.{1} <= $5::bigint",
-                        table, time, other),
-            devices.text(), times.text(), others.text(), least, most);
-  }
-};
-
-struct PackedOut {
-  DeviceId device;
-  int32_t part;
-  PackedRow row;
-};
-struct RollupOut {
-  DeviceId device;
-  int64_t time_ms;
-  int32_t location;
-  std::string bytes;
-};
-
-struct Pending {
-  std::vector<PackedOut> packed;
-  std::vector<RollupOut> minutes, recent, hours;
-  Gone packed_gone, minutes_gone, recent_gone, hours_gone;
-};
-
 class Import {
  public:
   Import(Transaction& tx, Stage& stage, const ImportOptions& options, WallTime now,
@@ -168,10 +102,6 @@ class Import {
   void place(Day& day, size_t hour, uint32_t source);
   void finish_day(Day& day, bool any);
   std::string rolled_up(const std::vector<HourOfDay>& hours);
-  void flush();
-  void begin_outages(DeviceId device);
-  void see_outages();
-  void write_outages(DeviceId device);
   void tell(uint64_t checks);
 
   Transaction& tx_;
@@ -197,13 +127,9 @@ class Import {
   // Of the current device.
   std::map<uint32_t, Source> sources_;
   std::set<std::pair<int32_t, int64_t>> taken_slots_;  // location and slot, of our own probers
-  std::optional<OutageMaker> outage_maker_;
-  std::vector<Transition> transitions_;
-  std::vector<Seen> seen_;        // of the current hour
-  int64_t outages_until_ms_ = 0;  // the tracker's own begin
-  int64_t outages_from_ms_ = 0;   // the span that the imported ones are told of
-  int64_t outages_to_ms_ = 0;
-  Pending pending_;
+  std::vector<OutageCheck>* seen_ = nullptr;           // takes what is put on slots
+  std::optional<ImportedOutages> outages_;
+  ImportWriter out_{tx_};
 };
 
 ImportDone Import::run() {
@@ -256,6 +182,7 @@ void Import::begin() {
   };
   raw_from_ms_ = std::max(floor_ms, days_ago(options_.raw_retention_days));
   hours_from_ms_ = days_ago(std::max(options_.hour_rollups_days, options_.raw_retention_days));
+  if (options_.outages) outages_.emplace(tx_, options_.down_after, raw_from_ms_);
   for (const auto& row : tx_.exec("SELECT id, name FROM history_names")) {
     names_[row[0].as<int32_t>()] = row[1].as<std::string>();
     ids_[row[1].as<std::string>()] = row[0].as<int32_t>();
@@ -290,13 +217,11 @@ void Import::prepare_days() {
 
 void Import::find_steps(DeviceId device) {
   sources_.clear();
-  std::set<std::string> locations;
-  std::string producer;
+  int64_t from_ms = INT64_MAX;
+  int64_t to_ms = INT64_MIN;
   for (const StageSpan& span : stage_.spans()) {
     if (span.device != device) continue;
     const StageSource& named = stage_.source(span.source);
-    locations.insert(named.location);
-    if (producer.empty()) producer = named.producer;
     Source source{
         .names = {.location = name_id(named.location), .producer = name_id(named.producer)},
         .drifts = named.drifts};
@@ -312,17 +237,11 @@ void Import::find_steps(DeviceId device) {
       source.first_ms = span.first_ms - source.tolerance_ms;
       source.last_ms = span.last_ms + source.tolerance_ms;
     }
+    from_ms = std::min(from_ms, span.first_ms - source.tolerance_ms);
+    to_ms = std::max(to_ms, span.last_ms + source.tolerance_ms);
     sources_[span.source] = source;
   }
-  outage_maker_.reset();
-  transitions_.clear();
-  if (!options_.outages) return;
-  if (locations.size() == 1) {
-    outage_maker_.emplace(device, options_.down_after, producer, *locations.begin());
-    begin_outages(device);
-  } else {
-    done_.several_locations.insert(device);
-  }
+  if (outages_) outages_->begin(device, from_ms, to_ms);
 }
 
 void Import::take_device(DeviceId device) {
@@ -337,8 +256,8 @@ void Import::take_device(DeviceId device) {
     day.checks[static_cast<size_t>((check.at_ms - day_ms) / kHourMs)].push_back(check);
   });
   if (day.device == device) take_day(day);
-  flush();
-  if (outage_maker_) write_outages(device);
+  out_.flush();
+  if (outages_) done_.outages += outages_->finish();
 }
 
 void Import::take_day(Day& day) {
@@ -351,6 +270,7 @@ void Import::take_day(Day& day) {
   if (const char* why = why_refused(day)) {
     ++done_.refused_days;
     done_.refused_checks += checks;
+    if (outages_) outages_->refuse_day(day.day_ms);
     if (done_.refused_shown.size() < kRefusedShown) {
       done_.refused_shown.push_back(
           fmt::format("device {} on {}: {}", day.device, day_text(day.day_ms), why));
@@ -366,7 +286,7 @@ void Import::take_day(Day& day) {
     }
     finish_day(day, changed);
   }
-  if (pending_.packed.size() + pending_.minutes.size() > kFlushRows) flush();
+  out_.flush_much();
   tell(checks);
 }
 
@@ -431,34 +351,38 @@ const char* Import::why_refused(const Day& day) const {
 // Single results of that time are not kept: its hour rollups are made here, or never.
 void Import::take_old_day(Day& day) {
   std::map<int32_t, std::map<size_t, std::string>> minutes;
+  std::vector<OutageCheck> seen;
+  if (outages_) seen_ = &seen;
   for (size_t hour = 0; hour < kHours; ++hour) {
     if (day.checks[hour].empty()) continue;
     merger_.begin(day.device, day.day_ms + static_cast<int64_t>(hour) * kHourMs);
     taken_slots_.clear();
     for (const auto& [source, about] : sources_) place(day, hour, source);
-    see_outages();
     CompactedHour merged = merger_.take();
     done_.only_rollups += merged.results;
     done_.doubled += merged.doubled;
     ++done_.hours;
     for (MinuteRollups& m : merged.minutes) minutes[m.location][hour] = std::move(m.rollups);
   }
+  seen_ = nullptr;
   std::map<int32_t, std::string> made;
   for (const auto& [location, hours] : minutes) {
     std::vector<HourOfDay> rows;
     for (const auto& [hour, bytes] : hours) rows.push_back({hour, bytes});
     made[location] = rolled_up(rows);
   }
-  if (day.hours.empty()) {
+  if (day.hours.empty() || made == day.hours) {
+    if (outages_) outages_->take_old_day(day.day_ms, std::move(seen));
+    if (!day.hours.empty()) {
+      ++done_.unchanged_hours;
+      return;
+    }
     for (auto& [location, bytes] : made) {
-      pending_.hours.push_back({day.device, day.day_ms, location, std::move(bytes)});
+      out_.hours.push_back({day.device, day.day_ms, location, std::move(bytes)});
     }
     return;
   }
-  if (made == day.hours) {
-    ++done_.unchanged_hours;
-    return;
-  }
+  if (outages_) outages_->refuse_day(day.day_ms);
   done_.only_rollups -= std::min(done_.only_rollups, day.count());
   ++done_.refused_days;
   done_.refused_checks += day.count();
@@ -519,9 +443,14 @@ void Import::place(Day& day, size_t hour, uint32_t source_place) {
         }
         builder_.add(view, run.checks[i].slot, {first, stray});
         any = true;
-        if (outage_maker_) {
-          seen_.push_back({due_ms, view.verdict, view.reason, mean_rtt_us(results, i, nullptr)});
-          outages_to_ms_ = std::max(outages_to_ms_, due_ms + int64_t{step_ms});
+        if (seen_ != nullptr) {
+          seen_->push_back({.due_ms = due_ms,
+                            .interval_ms = step_ms,
+                            .verdict = view.verdict,
+                            .reason = view.reason,
+                            .rtt_us = mean_rtt_us(results, i, nullptr),
+                            .location = names_[source.names.location],
+                            .prober = names_[source.names.producer]});
         }
       }
       if (!any) continue;
@@ -624,7 +553,6 @@ bool Import::merge_hour(Day& day, size_t hour) {
     part = std::max(part, day.packed->int32(stored.row, 1) + 1);
   }
   for (const auto& [source, about] : sources_) place(day, hour, source);
-  see_outages();
   CompactedHour merged = merger_.take();
   done_.results += day.checks[hour].size();
   done_.doubled += merged.doubled;
@@ -635,20 +563,20 @@ bool Import::merge_hour(Day& day, size_t hour) {
   }
   for (const StoredRow& stored : day.stored[hour]) {
     if (stored.broken) continue;
-    pending_.packed_gone.add(day.device, day.packed->int64(stored.row, 0),
-                             day.packed->int32(stored.row, 1));
+    out_.packed_gone.add(day.device, day.packed->int64(stored.row, 0),
+                         day.packed->int32(stored.row, 1));
   }
   for (PackedRow& row : merged.rows) {
-    pending_.packed.push_back({day.device, part++, std::move(row)});
+    out_.packed.push_back({day.device, part++, std::move(row)});
   }
   const bool recent = !built_days_.contains(day.day_ms) && !fresh_days_.contains(day.day_ms);
   for (MinuteRollups& m : merged.minutes) {
     if (!fresh_days_.contains(day.day_ms)) {
-      pending_.minutes_gone.add(day.device, hour_ms, m.location);
-      if (recent) pending_.recent_gone.add(day.device, hour_ms, m.location);
+      out_.minutes_gone.add(day.device, hour_ms, m.location);
+      if (recent) out_.recent_gone.add(day.device, hour_ms, m.location);
     }
-    pending_.minutes.push_back({day.device, hour_ms, m.location, m.rollups});
-    if (recent) pending_.recent.push_back({day.device, hour_ms, m.location, std::move(m.hour)});
+    out_.minutes.push_back({day.device, hour_ms, m.location, m.rollups});
+    if (recent) out_.recent.push_back({day.device, hour_ms, m.location, std::move(m.hour)});
     day.minutes[{m.location, hour}] = std::move(m.rollups);
   }
   return true;
@@ -675,137 +603,9 @@ void Import::finish_day(Day& day, bool any) {
     std::string bytes = rolled_up(hours);
     const auto stored = day.hours.find(location);
     if (stored != day.hours.end() && stored->second == bytes) continue;
-    if (stored != day.hours.end()) pending_.hours_gone.add(day.device, day.day_ms, location);
-    pending_.hours.push_back({day.device, day.day_ms, location, std::move(bytes)});
+    if (stored != day.hours.end()) out_.hours_gone.add(day.device, day.day_ms, location);
+    out_.hours.push_back({day.device, day.day_ms, location, std::move(bytes)});
   }
-}
-
-// --- writing ---------------------------------------------------------------------------------
-
-void copy_rollups(Transaction& tx, const char* statement, const std::vector<RollupOut>& rows,
-                  bool time_first = false) {
-  if (rows.empty()) return;
-  CopyIn copy(tx, statement);
-  for (const RollupOut& row : rows) {
-    copy.row(4);
-    if (time_first) copy.int64(row.time_ms);
-    copy.int64(static_cast<int64_t>(row.device));
-    if (!time_first) copy.int64(row.time_ms);
-    copy.int32(row.location);
-    copy.bytes(row.bytes);
-  }
-  copy.finish();
-}
-
-void Import::flush() {
-  pending_.packed_gone.remove(tx_, "ping_packed", "start_ms", "part");
-  pending_.minutes_gone.remove(tx_, "ping_rollup_minutes", "hour_ms", "location_id");
-  pending_.recent_gone.remove(tx_, "ping_rollup_recent", "hour_ms", "location_id");
-  pending_.hours_gone.remove(tx_, "ping_rollup_hours", "day_ms", "location_id");
-  if (!pending_.packed.empty()) {
-    CopyIn copy(tx_,
-                "COPY ping_packed (device_id, start_ms, part, step_ms, location_id, producer_id,"
-                " results, clock_steps, packed, details) FROM STDIN (FORMAT binary)");
-    for (const PackedOut& out : pending_.packed) {
-      copy.row(10);
-      copy.int64(static_cast<int64_t>(out.device));
-      copy.int64(out.row.start_ms);
-      copy.int32(out.part);
-      copy.int32(static_cast<int32_t>(out.row.step_ms));
-      copy.int32(out.row.source.location);
-      copy.int32(out.row.source.producer);
-      copy.int32(static_cast<int32_t>(out.row.results));
-      copy.int16(out.row.source.clock_steps);
-      copy.bytes(out.row.packed);
-      if (out.row.details.empty()) {
-        copy.null();
-      } else {
-        copy.bytes(out.row.details);
-      }
-    }
-    copy.finish();
-  }
-  copy_rollups(tx_,
-               "COPY ping_rollup_minutes (device_id, hour_ms, location_id, rollups) FROM STDIN"
-               " (FORMAT binary)",
-               pending_.minutes);
-  copy_rollups(tx_,
-               "COPY ping_rollup_recent (hour_ms, device_id, location_id, rollup) FROM STDIN"
-               " (FORMAT binary)",
-               pending_.recent, true);
-  copy_rollups(tx_,
-               "COPY ping_rollup_hours (device_id, day_ms, location_id, rollups) FROM STDIN"
-               " (FORMAT binary)",
-               pending_.hours);
-  pending_ = {};
-}
-
-// Outages of the time before the timeout-tracker knew the device: from then on it has its own.
-void Import::begin_outages(DeviceId device) {
-  const auto live = tx_.exec(
-      "SELECT floor(extract(epoch FROM min(slot_at)) * 1000)::bigint FROM transitions"
-      " WHERE device_id = $1 AND counter >= 0",
-      static_cast<int64_t>(device))[0];
-  outages_until_ms_ = live[0].is_null() ? INT64_MAX : live[0].as<int64_t>();
-  outages_from_ms_ = INT64_MAX;
-  outages_to_ms_ = INT64_MIN;
-  for (const StageSpan& span : stage_.spans()) {
-    if (span.device != device) continue;
-    outages_from_ms_ = std::min(outages_from_ms_, span.first_ms);
-    outages_to_ms_ = std::max(outages_to_ms_, span.last_ms);
-  }
-}
-
-void Import::see_outages() {
-  if (!outage_maker_) return;
-  std::stable_sort(seen_.begin(), seen_.end(),
-                   [](const Seen& a, const Seen& b) { return a.due_ms < b.due_ms; });
-  constexpr EchoOutcome kReplied = EchoOutcome::kReply;
-  for (const Seen& seen : seen_) {
-    if (seen.due_ms >= outages_until_ms_) break;
-    ResultView view{.verdict = seen.verdict, .reason = seen.reason};
-    if (seen.rtt_us > 0) {
-      view.outcomes = {&kReplied, 1};
-      view.rtt_us = {&seen.rtt_us, 1};
-    }
-    if (auto transition = outage_maker_->take(seen.due_ms, view)) {
-      transitions_.push_back(*std::move(transition));
-    }
-  }
-  seen_.clear();
-}
-
-void Import::write_outages(DeviceId device) {
-  const auto id = static_cast<int64_t>(device);
-  if (auto end = outage_maker_->finish(std::min(outages_to_ms_, outages_until_ms_))) {
-    transitions_.push_back(*std::move(end));
-  }
-  // What an earlier import said of that time.
-  tx_.exec(
-      "DELETE FROM transitions WHERE device_id = $1 AND counter < 0"
-      " AND slot_at >= to_timestamp($2::bigint / 1000.0)"
-      " AND slot_at <= to_timestamp($3::bigint / 1000.0)",
-      id, outages_from_ms_, outages_to_ms_);
-  if (transitions_.empty()) return;
-  CopyIn copy(tx_,
-              "COPY transitions (id, device_id, counter, from_status, to_status, reason, slot_at,"
-              " decided_at, state) FROM STDIN (FORMAT binary)");
-  std::string state;
-  for (const Transition& t : transitions_) {
-    copy.row(9);
-    copy.bytes({reinterpret_cast<const char*>(t.id.data()), t.id.size()});
-    copy.int64(id);
-    copy.int64(imported_counter(t.slot_ms));
-    copy.int16(static_cast<int16_t>(t.from));
-    copy.int16(static_cast<int16_t>(t.to));
-    copy.int16(static_cast<int16_t>(t.reason));
-    copy.timestamptz_us(t.slot_ms * 1'000);
-    copy.timestamptz_us(t.slot_ms * 1'000);
-    encode_state(t.state, state);
-    copy.bytes(state);
-    if (t.to == DeviceStatus::kDown) ++done_.outages;
-  }
-  copy.finish();
 }
 
 }  // namespace

@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -47,7 +46,6 @@ struct ImportDone {
   uint64_t refused_days = 0;
   uint64_t refused_checks = 0;
   std::vector<std::string> refused_shown;
-  std::set<DeviceId> several_locations;  // no outages are told of these
 };
 
 // `progress(done, of)`, checks; returns false to break off: nothing is then changed.
