@@ -1,5 +1,7 @@
 """The page at / in a real browser: log in, counts, silent devices and latest results, live; names
 that are code stay names."""
+import signal
+
 import pytest
 import lab as lab_module
 from selenium import webdriver
@@ -97,3 +99,16 @@ def test_probing_is_paused_and_resumed_by_its_button(stack, browser):
     wait_for("resumed", lambda: text(browser, "pause") == "Pause probing", 10)
     assert not browser.find_element(By.ID, "paused").is_displayed()
     assert stack.json("/api/v1/probing")["probing"]["paused"] is False
+
+
+def test_it_says_who_does_not_answer(stack, browser):
+    log_in(browser, stack, (stack.data / "admin.token").read_text(encoding="utf-8").strip())
+    wait_for("live", lambda: text(browser, "connection") == "live", 10)
+    troubles = browser.find_element(By.ID, "troubles")
+    wait_for("no trouble", lambda: not troubles.is_displayed(), 30)
+    stack.kill("recorder", signal.SIGSTOP)
+    try:
+        wait_for("its silence", lambda: text(browser, "troubles") == "recorder: does not answer", 30)
+    finally:
+        stack.kill("recorder", signal.SIGCONT)
+    wait_for("no trouble", lambda: not troubles.is_displayed(), 30)

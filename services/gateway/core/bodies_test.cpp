@@ -318,6 +318,23 @@ TEST(V1, FramesAreOneLineOfJsonEach) {
   EXPECT_NE(silent_frame(view).find(R"("total":1)"), std::string::npos);
 }
 
+TEST(V1, CountsNameWhatAProcessWaitsForAndWhichIsGone) {
+  LiveView live = loaded({1});
+  const std::string none = counts_frame(live.view(at(0s)));
+  EXPECT_NE(none.find(R"("troubles":[])"), std::string::npos) << none;
+  live.on_heartbeat({.name = "inventory", .kind = "inventory", .heard_at = at(0s).mono});
+  live.on_heartbeat({.name = "prober-2", .kind = "prober", .heard_at = at(0s).mono});
+  live.on_heartbeat({.name = "recorder",
+                     .kind = "recorder",
+                     .waiting_for = {"postgres: its disk is full"},
+                     .heard_at = at(9s).mono});
+  const std::string frame = counts_frame(live.view(at(9s)));
+  EXPECT_NE(frame.find(R"("troubles":[{"process":"inventory","what":"does not answer"},)"
+                       R"({"process":"recorder","what":"postgres: its disk is full"}])"),
+            std::string::npos)
+      << frame;
+}
+
 TEST(V1, ADeviceIsShownWithItsLastResultAndWhy) {
   LiveView live = loaded({1, 2});
   PingResults r = results({{1, kEpochMs, kFailed, 0}});

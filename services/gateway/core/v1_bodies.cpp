@@ -103,6 +103,22 @@ void write_process(Json& json, const Process& process, Now now) {
   json.end_array().end_object();
 }
 
+// What keeps a process from its work, or impairs it. A prober that is gone was perhaps taken away;
+// what that means for its devices is in their results.
+void write_troubles(Json& json, const View& view) {
+  json.key("troubles").array();
+  for (const Process& process : view.processes) {
+    if (process.alive(view.at)) {
+      for (const auto& what : process.waiting_for) {
+        json.object().text("process", process.name).text("what", what).end_object();
+      }
+    } else if (process.kind != "prober") {
+      json.object().text("process", process.name).text("what", "does not answer").end_object();
+    }
+  }
+  json.end_array();
+}
+
 // The name of a sample line's family as its HELP and TYPE lines have it is not always the sample's
 // (histograms add _bucket, _sum, _count); the exposition names the family first, so the last TYPE
 // or HELP line says which family samples belong to.
@@ -353,6 +369,7 @@ std::string counts_frame(const View& view) {
   write_counts(json, view);
   json.boolean("tracker_loaded", view.tracker_loaded);
   write_probing(json, view);
+  write_troubles(json, view);
   json.end_object();
   return frame("counts", json);
 }

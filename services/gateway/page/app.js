@@ -168,6 +168,16 @@ function showCounts(counts) {
   by("notice").hidden = counts.tracker_loaded;
   set(by("notice"), "The timeout-tracker has not answered yet: statuses and timeouts are not known.");
   showProbing(counts.probing);
+  showTroubles(counts.troubles);
+}
+
+// What which process waits for: "recorder: postgres: PostgreSQL: its disk is full: ...".
+function showTroubles(troubles) {
+  const list = by("troubles");
+  list.hidden = troubles.length === 0;
+  while (list.children.length > troubles.length) list.lastChild.remove();
+  while (list.children.length < troubles.length) list.append(document.createElement("li"));
+  troubles.forEach((trouble, i) => set(list.children[i], `${trouble.process}: ${trouble.what}`));
 }
 
 // --- pause --------------------------------------------------------------------------------------
