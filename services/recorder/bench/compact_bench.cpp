@@ -4,22 +4,18 @@
 // of a size is the entropy bound of its noise (a Gaussian's; losses and spikes have their own
 // share).
 //   compact_bench [million samples of each kind] [hours] [only this kind]
-#include <fmt/format.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <cmath>
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
-#include <sstream>
 
 #include "common/base/random.h"
 #include "common/codec/ping_codec.h"
 #include "common/history/reader.h"
 #include "common/postgres/migrate.h"
+#include "services/recorder/bench/measure.h"
 #include "services/recorder/io/compact_store.h"
 #include "services/recorder/io/store.h"
+#include "tests/support/ping_results.h"
 #include "tests/support/postgres_server.h"
 #include "tests/support/wait_until.h"
 
@@ -27,53 +23,10 @@ namespace {
 
 using namespace gema;
 
-double own_cpu_s() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  auto s = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
-  };
-  return s(usage.ru_utime) + s(usage.ru_stime);
-}
-
-// CPU of the server's processes; autovacuum's come and go.
-double server_cpu_s(postgres::Connection& connection) {
-  double ticks = 0;
-  auto pids = connection.transact([](postgres::Transaction& tx) {
-    return tx.exec(
-        "SELECT pid FROM pg_stat_activity WHERE backend_type NOT LIKE 'autovacuum worker'");
-  });
-  for (const auto& row : *pids) {
-    std::ifstream in(fmt::format("/proc/{}/stat", row[0].as<int>()));
-    std::string text((std::istreambuf_iterator<char>(in)), {});
-    const size_t at = text.rfind(')');
-    if (at == std::string::npos) continue;
-    std::istringstream rest(text.substr(at + 2));
-    std::string field;
-    for (int i = 3; rest >> field; ++i) {
-      if (i == 14 || i == 15) ticks += std::stod(field);
-    }
-  }
-  return ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
-}
-
-template <class T>
-T must(Result<T> result) {
-  if (!result) {
-    std::cerr << result.error().message << "\n";
-    std::exit(1);
-  }
-  return std::move(*result);
-}
+using namespace recorder::bench;
 
 void print(const std::string& metric, double value, double reference = 0) {
-  const std::string more = reference > 0 ? fmt::format(R"("reference":{:.3f},"ratio":{:.3f})",
-                                                       reference, value / reference)
-                                         : R"("reference":null,"ratio":null)";
-  std::cout << fmt::format(R"({{"bench":"history","metric":"{}","value":{:.4g},{}}})", metric,
-                           value, more)
-            << "\n"
-            << std::flush;
+  recorder::bench::print("history", metric, value, reference);
 }
 
 struct Kind {
@@ -108,10 +61,9 @@ class Bench {
   void run(const Kind& kind, uint32_t interval_ms) {
     postgres::Options options{.conninfo = server_.conninfo()};
     auto connection = must(postgres::Connection::open(options));
-    auto reset = connection->transact([](postgres::Transaction& tx) {
+    must(connection->transact([](postgres::Transaction& tx) {
       tx.exec("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
-    });
-    if (!reset) must(Result<int>(reset.error()));
+    }));
     must(postgres::migrate(*connection));
     const double per_device = 3600.0 * 1000 / interval_ms * hours_;
     const auto devices = static_cast<DeviceId>(std::ceil(million_ * 1e6 / per_device));
@@ -128,14 +80,14 @@ class Bench {
     });
     if (!alone) std::exit(4);
     const double own = own_cpu_s();
-    const double server = server_cpu_s(*connection);
+    const double server = living_cpu_s(*connection);
     recorder::Compacted done;
     do {
       done.add(must(store.step(wall_from_ms(kStart + 3 * 86'400'000))));
     } while (done.more);
     const double n = static_cast<double>(samples);
     const double own_cpu = own_cpu_s() - own;
-    const double server_cpu = server_cpu_s(*connection) - server;
+    const double server_cpu = living_cpu_s(*connection) - server;
     if (done.results != samples) std::exit(3);
     const auto status = must(store.status(wall_from_ms(kStart)));
     auto bytes = [&](const char* table) {
@@ -196,14 +148,11 @@ class Bench {
           double rtt =
               5'000 + static_cast<double>(d % 100) * 300 + kind.sigma_us * gaussian(random_);
           if (spike) rtt += static_cast<double>(random_.below(100'000));
-          r.device.push_back(d);
-          r.interval_ms.push_back(interval_ms);
-          r.due_ms.push_back(due);
-          r.verdict.push_back(lost ? Verdict::kFailed : Verdict::kAnswered);
-          r.reason.push_back(lost ? Reason::kTimeout : Reason::kNone);
-          r.echo_outcome.push_back(lost ? EchoOutcome::kTimeout : EchoOutcome::kReply);
-          r.echo_rtt_us.push_back(lost ? 0 : static_cast<uint32_t>(std::max(1.0, rtt)));
-          r.echo_begin.push_back(static_cast<uint32_t>(r.echo_outcome.size()));
+          testing::append(r, {.device = d,
+                              .interval_ms = interval_ms,
+                              .due_ms = due,
+                              .verdict = lost ? Verdict::kFailed : Verdict::kAnswered,
+                              .rtt_us = static_cast<uint32_t>(std::max(1.0, rtt))});
           ++samples;
         }
       }

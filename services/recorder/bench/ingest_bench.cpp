@@ -57,16 +57,6 @@ class Server {
     return {.application = application, .conninfo = server_.conninfo()};
   }
   double cpu_s() const { return server_cpu_s(postmaster_); }
-  int64_t bytes_of(postgres::Connection& connection, const std::string& table) {
-    return *connection.transact([&](Transaction& tx) {
-      return tx
-          .exec(
-              "SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint"
-              " FROM pg_partition_tree('" +
-              table + "') WHERE isleaf")[0][0]
-          .as<int64_t>();
-    });
-  }
   // CPU of the backends of that application.
   double backend_cpu_s(postgres::Connection& connection, const std::string& application) {
     double total = 0;
@@ -239,7 +229,7 @@ class Ours {
   double cold_bytes() {
     double bytes = 0;
     for (const char* table : {"ping_packed", "ping_rollup_minutes"}) {
-      bytes += static_cast<double>(server_.bytes_of(*connection_, table));
+      bytes += static_cast<double>(bytes_of(*connection_, table));
     }
     return bytes / static_cast<double>(samples_);
   }
@@ -297,10 +287,10 @@ class Ours {
   }
 
   void measure_hot() {
-    hot_bytes_ = static_cast<double>(server_.bytes_of(*connection_, "ping_hot")) /
-                 static_cast<double>(samples_);
-    chunk_bytes_ = static_cast<double>(server_.bytes_of(*connection_, "ping_chunks")) /
-                   static_cast<double>(samples_);
+    hot_bytes_ =
+        static_cast<double>(bytes_of(*connection_, "ping_hot")) / static_cast<double>(samples_);
+    chunk_bytes_ =
+        static_cast<double>(bytes_of(*connection_, "ping_chunks")) / static_cast<double>(samples_);
   }
 
   Server server_;

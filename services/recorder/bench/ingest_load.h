@@ -1,102 +1,21 @@
-// What the measurements of writing history share: results as probers make them, and the CPU time of
-// a PostgreSQL with everything that belongs to it.
+// What the measurements of writing history share: results as probers make them.
 #pragma once
-
-#include <fmt/format.h>
-#include <time.h>
 
 #include <array>
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <iostream>
-#include <iterator>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "common/base/random.h"
-#include "common/base/result.h"
 #include "common/domain/ping.h"
 #include "common/domain/slot.h"
+#include "services/recorder/bench/measure.h"
 
 namespace gema::recorder::bench {
 
-template <class T>
-T must(Result<T> result) {
-  if (!result) {
-    std::cerr << result.error().message << "\n";
-    std::exit(1);
-  }
-  return std::move(*result);
-}
-inline void must(const Result<void>& result) {
-  if (result) return;
-  std::cerr << result.error().message << "\n";
-  std::exit(1);
-}
-
 inline void print(const std::string& metric, double value, double reference = 0) {
-  const std::string more = reference > 0 ? fmt::format(R"("reference":{:.4g},"ratio":{:.4g})",
-                                                       reference, value / reference)
-                                         : R"("reference":null,"ratio":null)";
-  std::cout << fmt::format(R"({{"bench":"history_ingest","metric":"{}","value":{:.5g},{}}})",
-                           metric, value, more)
-            << "\n"
-            << std::flush;
+  print("history_ingest", metric, value, reference);
 }
-
-inline double thread_cpu_s() {
-  timespec t{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);  // lint: allow(real-clock) no time of day
-  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
-}
-
-// --- CPU of processes ---------------------------------------------------------------------------
-
-// To the nanosecond; 0 when it is gone.
-inline double process_cpu_s(int pid) {
-  double ns = 0;
-  std::error_code gone;
-  for (const auto& task :
-       std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone)) {
-    std::ifstream in(task.path() / "schedstat");
-    double one = 0;
-    if (in >> one) ns += one;
-  }
-  return ns / 1e9;
-}
-
-// A PostgreSQL: the postmaster, its children (backends, checkpointer, background and WAL writer,
-// autovacuum), and those children that ended.
-inline double server_cpu_s(int postmaster) {
-  double total = process_cpu_s(postmaster);
-  {
-    std::ifstream in(fmt::format("/proc/{}/stat", postmaster));
-    std::string text((std::istreambuf_iterator<char>(in)), {});
-    const size_t at = text.rfind(')');
-    std::istringstream rest(at == std::string::npos ? "" : text.substr(at + 2));
-    std::string field;
-    for (int i = 3; rest >> field; ++i) {
-      if (i == 16 || i == 17) {
-        total += std::strtod(field.c_str(), nullptr) / static_cast<double>(sysconf(_SC_CLK_TCK));
-      }
-    }
-  }
-  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", postmaster));
-  for (int pid = 0; children >> pid;) total += process_cpu_s(pid);
-  return total;
-}
-
-inline int postmaster_of(const std::string& socket_dir) {
-  std::ifstream in(socket_dir + "/pg/postmaster.pid");
-  int pid = 0;
-  in >> pid;
-  return pid;
-}
-
-// --- results ------------------------------------------------------------------------------------
 
 // Devices 1..n at 1 Hz, one echo each; round trips scatter by 100 us (standard deviation) around
 // what the device is used to, one echo in a thousand is lost, and then a burst of four says whether

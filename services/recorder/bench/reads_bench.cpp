@@ -19,8 +19,10 @@
 #include "common/history/series.h"
 #include "common/history/statistics.h"
 #include "common/postgres/migrate.h"
+#include "services/recorder/bench/measure.h"
 #include "services/recorder/io/compact_store.h"
 #include "services/recorder/io/store.h"
+#include "tests/support/ping_results.h"
 #include "tests/support/postgres_server.h"
 
 namespace {
@@ -28,20 +30,12 @@ namespace {
 using namespace gema;
 using history::kDayMs;
 using history::kHourMs;
+using recorder::bench::must;
 
 constexpr uint32_t kIntervalMs = 5'000;
 constexpr int64_t kMinuteMs = 60'000;
 constexpr int64_t kNow = 1'800'057'600'000 + 15 * kHourMs + 40 * kMinuteMs;
 constexpr Duration kForever = std::chrono::hours(24 * 36'500);
-
-template <class T>
-T must(Result<T> result) {
-  if (!result) {
-    std::cerr << result.error().message << "\n";
-    std::exit(1);
-  }
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
 
 class Bench {
  public:
@@ -124,17 +118,14 @@ class Bench {
         for (int64_t due = slot_after(d, kIntervalMs, at - 1); due < at + record_ms;
              due += kIntervalMs) {
           const bool lost = random_.chance(5);
-          r.device.push_back(d);
-          r.interval_ms.push_back(kIntervalMs);
-          r.due_ms.push_back(due);
-          r.verdict.push_back(lost ? Verdict::kFailed : Verdict::kAnswered);
-          r.reason.push_back(lost ? Reason::kTimeout : Reason::kNone);
-          r.echo_outcome.push_back(lost ? EchoOutcome::kTimeout : EchoOutcome::kReply);
-          r.echo_rtt_us.push_back(lost ? 0
-                                       : static_cast<uint32_t>(1'000 + d % 100 * 300 +
-                                                               random_.below(300) +
-                                                               random_.below(300)));
-          r.echo_begin.push_back(static_cast<uint32_t>(r.echo_outcome.size()));
+          testing::append(
+              r, {.device = d,
+                  .interval_ms = kIntervalMs,
+                  .due_ms = due,
+                  .verdict = lost ? Verdict::kFailed : Verdict::kAnswered,
+                  .rtt_us = lost ? 0
+                                 : static_cast<uint32_t>(1'000 + d % 100 * 300 +
+                                                         random_.below(300) + random_.below(300))});
         }
       }
       for (uint32_t p = 0; p < kPartitions; ++p) {

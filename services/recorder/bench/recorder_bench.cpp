@@ -3,20 +3,14 @@
 // a line.
 //   recorder_bench [devices] [interval_ms] [seconds] [chunk_every_s] [unreachable]
 // unreachable: of a thousand checks so many fail because one router says "host unreachable".
-#include <fmt/format.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <chrono>
 #include <cstdlib>
-#include <fstream>
-#include <iostream>
-#include <sstream>
 
 #include "common/base/random.h"
 #include "common/codec/ping_codec.h"
 #include "common/history/reader.h"
 #include "common/postgres/migrate.h"
+#include "services/recorder/bench/measure.h"
 #include "services/recorder/io/sorter.h"
 #include "services/recorder/io/store.h"
 #include "tests/support/postgres_server.h"
@@ -25,61 +19,10 @@ namespace {
 
 using namespace gema;
 
-double own_cpu_s() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  auto s = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
-  };
-  return s(usage.ru_utime) + s(usage.ru_stime);
-}
-
-// CPU of every process of the server that is alive now.
-double server_cpu_s(postgres::Connection& connection) {
-  double ticks = 0;
-  auto pids = connection.transact(
-      [](postgres::Transaction& tx) { return tx.exec("SELECT pid FROM pg_stat_activity"); });
-  for (const auto& row : *pids) {
-    std::ifstream in(fmt::format("/proc/{}/stat", row[0].as<int>()));
-    std::string text((std::istreambuf_iterator<char>(in)), {});
-    const size_t at = text.rfind(')');
-    if (at == std::string::npos) continue;
-    std::istringstream rest(text.substr(at + 2));
-    std::string field;
-    for (int i = 3; rest >> field; ++i) {
-      if (i == 14 || i == 15) ticks += std::stod(field);
-    }
-  }
-  return ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
-}
-
-int64_t bytes_of(postgres::Connection& connection, const std::string& table) {
-  auto bytes = connection.transact([&](postgres::Transaction& tx) {
-    return tx
-        .exec(
-            "SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint"
-            " FROM pg_partition_tree('" +
-            table + "') WHERE isleaf")[0][0]
-        .as<int64_t>();
-  });
-  return *bytes;
-}
+using namespace recorder::bench;
 
 void print(const std::string& metric, double value) {
-  std::cout
-      << fmt::format(
-             R"({{"bench":"recorder","metric":"{}","value":{:.4g},"reference":null,"ratio":null}})",
-             metric, value)
-      << "\n";
-}
-
-template <class T>
-T must(Result<T> result) {
-  if (!result) {
-    std::cerr << result.error().message << "\n";
-    std::exit(1);
-  }
-  return std::move(*result);
+  recorder::bench::print("recorder", metric, value, 0);
 }
 
 // Log-normal-like round trips around a base per device: jitter compresses as badly as real jitter.
@@ -117,7 +60,7 @@ int main(int argc, char** argv) {
   uint64_t results = 0;
   uint64_t payload_bytes = 0;
   double make_cpu = 0, sort_cpu = 0, commit_cpu = 0, chunk_cpu = 0;
-  const double server_before = server_cpu_s(*connection);
+  const double server_before = living_cpu_s(*connection);
   double chunk_server = 0;
   recorder::Batch batch;
   batch.after = known.positions;
@@ -184,17 +127,17 @@ int main(int argc, char** argv) {
       commit_cpu += own_cpu_s() - t0;
     }
     if ((step + 1) % (chunk_every * 5) == 0) {
-      const double server_t0 = server_cpu_s(*connection);
+      const double server_t0 = living_cpu_s(*connection);
       t0 = own_cpu_s();
       for (uint32_t p = 0; p < kPartitions; ++p) {
         while (must(chunk_store.chunk(p, now.wall, std::chrono::hours(24 * 3650))).more) {
         }
       }
       chunk_cpu += own_cpu_s() - t0;
-      chunk_server += server_cpu_s(*connection) - server_t0;
+      chunk_server += living_cpu_s(*connection) - server_t0;
     }
   }
-  const double server_cpu = server_cpu_s(*connection) - server_before;
+  const double server_cpu = living_cpu_s(*connection) - server_before;
   const double million = static_cast<double>(results) / 1e6;
   const double hot = static_cast<double>(bytes_of(*connection, "ping_hot"));
   const double chunks = static_cast<double>(bytes_of(*connection, "ping_chunks"));
