@@ -272,7 +272,8 @@ TEST_F(HistoryApiTest, ASeriesIsColumnsForEachLocation) {
   const json& one = body.at("series").at(0);
   EXPECT_EQ(one.at("location"), "default");
   EXPECT_EQ(one.at("count"), 2);
-  const uint32_t median = QuantileSketch(rollup_of(4, 1, 2000).sketch).quantile_us(0.5);
+  // All echoes took as long, so every percentile did.
+  const uint32_t median = 2000;
   EXPECT_EQ(one.at("columns"), (json{{"at", {1000, 5000}},
                                      {"answered", {4, 0}},
                                      {"failed", {1, 2}},
