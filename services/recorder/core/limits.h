@@ -45,10 +45,10 @@ inline constexpr uint32_t kQuarantineLinesMax = 20;
 // is set aside: what is refused waits then, and whatever is in its commit (recording), its hot rows
 // (transposing) or its hour (compaction), as for a database that is away.
 inline constexpr uint64_t kRefusedMax = 10'000;
-// How often records that people want to be tried again are looked for.
-inline constexpr auto kLookAgainEvery = 60s;
-// A commit that is refused at that bound is tried again after this long: each try is work.
+// A commit that is refused at that bound is tried again after this long, and not before this many
+// times as long as the try took.
 inline constexpr auto kRefusedRetryAfter = 10s;
+inline constexpr int kRefusedIdleShare = 10;
 // Other rows of stream_quarantine; beyond, the oldest go.
 inline constexpr int64_t kQuarantineRowsMax = 10'000;
 

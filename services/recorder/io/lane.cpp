@@ -6,6 +6,7 @@
 
 #include "common/base/assert.h"
 #include "common/observability/log.h"
+#include "common/runtime/clock.h"
 #include "services/recorder/core/limits.h"
 
 namespace gema::recorder {
@@ -33,6 +34,7 @@ Lane::Lane(LaneOptions options, std::unique_ptr<Sorter> sorter)
 
 Lane::Done Lane::work(Job job) {
   Done done{.kind = job.kind};
+  const MonoTime begin = runtime::read_clock().mono;
   switch (job.kind) {
     case Kind::kLoad:
       done.loaded = store_.load(options_.stream);
@@ -44,6 +46,7 @@ Lane::Done Lane::work(Job job) {
       done.taken_in = store_.take_in(options_.stream, job.now);
       break;
   }
+  done.took = runtime::read_clock().mono - begin;
   return done;
 }
 
@@ -155,7 +158,8 @@ MonoTime Lane::turn(Now now) {
       seal(now);
       submit(Kind::kCommit, now);
     } else if (now.mono >= next_take_in_) {
-      next_take_in_ = now.mono + (sorter_->set_aside() > 0 ? kTakeInEvery : kLookAgainEvery);
+      next_take_in_ =
+          now.mono + (sorter_->set_aside() > 0 ? kTakeInEvery : options_.look_again_every);
       submit(Kind::kTakeIn, now);
     } else if (!open_changed_ && now.mono >= next_check_) {
       seal(now);  // of nothing: only the tokens are looked at
@@ -204,18 +208,18 @@ void Lane::seal(Now now) {
 
 void Lane::on_done(Done done, Now now) {
   if (done.kind == Kind::kLoad) {
-    if (!done.loaded) return failed(done.loaded.error(), now);
+    if (!done.loaded) return failed(done.loaded.error(), done.took, now);
     on_loaded(*done.loaded, now);
   } else if (done.kind == Kind::kCommit) {
     if (!done.committed) {
       ++counts_.commit_failures;
-      return failed(done.committed.error(), now);
+      return failed(done.committed.error(), done.took, now);
     }
     on_committed(*done.committed, now);
   } else {
     if (!done.taken_in) {
-      next_take_in_ = now.mono + kLookAgainEvery;
-      return failed(done.taken_in.error(), now);
+      next_take_in_ = now.mono + options_.look_again_every;
+      return failed(done.taken_in.error(), done.took, now);
     }
     counts_.taken_in += done.taken_in->records;
     on_refused(done.taken_in->refused, now);
@@ -228,10 +232,11 @@ void Lane::on_done(Done done, Now now) {
   }
 }
 
-void Lane::failed(const Error& error, Now now) {
-  next_try_ = now.mono + (error.code == Errc::kBadInput
-                              ? std::max<Duration>(kRefusedRetryAfter, options_.retry_after)
-                              : options_.retry_after);
+void Lane::failed(const Error& error, Duration took, Now now) {
+  next_try_ = now.mono + options_.retry_after;
+  if (error.code == Errc::kBadInput) {  // at the bound of what may be set aside: each try is work
+    next_try_ = now.mono + std::max<Duration>(kRefusedRetryAfter, kRefusedIdleShare * took);
+  }
   if (waiting_for_ == error.message) return;  // said once
   waiting_for_ = error.message;
   const obs::Fields fields = {

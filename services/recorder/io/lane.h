@@ -36,10 +36,11 @@ struct LaneOptions {
   std::string stream;  // "ping"
   postgres::Options postgres;
   Duration commit_every = 900ms;
-  Duration retry_after = 1s;     // after a failed try
-  Duration check_every = 5s;     // when idle: is the database still the one we know?
-  size_t pending_bytes_max = 0;  // 0 = kPendingBytesMax
-  uint64_t seed = 0;             // of the tokens: random
+  Duration retry_after = 1s;        // after a failed try
+  Duration check_every = 5s;        // when idle: is the database still the one we know?
+  Duration look_again_every = 60s;  // for refused records that people want to be tried again
+  size_t pending_bytes_max = 0;     // 0 = kPendingBytesMax
+  uint64_t seed = 0;                // of the tokens: random
 };
 
 struct LaneCounts {
@@ -93,6 +94,7 @@ class Lane {
     Result<Loaded> loaded{Loaded{}};
     Result<Committed> committed{Committed{}};
     Result<TakenIn> taken_in{TakenIn{}};
+    Duration took{};
   };
 
   Done work(Job job);
@@ -101,7 +103,7 @@ class Lane {
   void on_committed(const Committed& committed, Now now);
   void on_refused(const std::vector<Refused>& refused, Now now);
   bool may_log_quarantine(Now now);
-  void failed(const Error& error, Now now);
+  void failed(const Error& error, Duration took, Now now);
   void deliver(Now now);
   void seal(Now now);
   void submit(Kind kind, Now now);

@@ -46,6 +46,7 @@ class LaneTest : public testing::DatabaseTest {
             .commit_every = 100ms,
             .retry_after = 200ms,
             .check_every = 1s,
+            .look_again_every = 1s,
             .seed = ++seed_};
   }
   std::unique_ptr<Lane> make_lane(const std::string& stream = "ping") {
@@ -404,6 +405,39 @@ TEST_F(LaneTest, IsNotHeldUpByWhatPostgresRefusesWhoeverDiesMeanwhile) {
   EXPECT_EQ(
       sql("SELECT sum(results) FROM ping_hot"),
       std::to_string(measured_ * static_cast<int64_t>(kDevices) + static_cast<int64_t>(poison)));
+}
+
+TEST_F(LaneTest, SetsAsideOnceWhenPostgresDiesWhileItDoes) {
+  open_producer();
+  sql("ALTER TABLE ping_hot ADD CONSTRAINT refused CHECK (position('poison'::bytea IN batches) = "
+      "0);"
+      "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS"
+      " $$ BEGIN PERFORM pg_sleep(3600); RETURN NULL; END $$;"
+      "CREATE TRIGGER stop AFTER INSERT ON stream_quarantine EXECUTE FUNCTION stop()");
+  auto lane = make_lane();
+  ASSERT_TRUE(run_until({lane.get()}, [&] { return lane->waiting_for().empty(); }));
+  measure();
+  PingResults r;
+  r.location = "poison";
+  testing::append(
+      r,
+      {.device = 7, .interval_ms = kInterval, .due_ms = slot_at_or_before(7, kInterval, kStartMs)});
+  encode_ping(r, payload_);
+  ASSERT_TRUE(producer_->append(partition_of(7), payload_, now_));
+  measure();
+  ASSERT_TRUE(run_until({lane.get()}, [&] {
+    return sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1";
+  }));
+  server().kill9();
+  restart_server();
+  EXPECT_EQ(sql("SELECT count(*) FROM stream_quarantine"), "0");
+  EXPECT_EQ(producer_->stats().unacknowledged, 2 * kPartitions + 1);
+  sql("DROP TRIGGER stop ON stream_quarantine");
+  EXPECT_TRUE(run_until({lane.get()}, [&] { return acknowledged() && lane->idle(); }));
+  expect_all_recorded_once();
+  EXPECT_EQ(sql("SELECT count(*) FROM stream_quarantine WHERE refused"), "1");
+  EXPECT_EQ(sql("SELECT count(*) FROM stream_gaps"), "1");
+  EXPECT_EQ(lane->counts().refused, 1U);
 }
 
 TEST_F(LaneTest, RecordsTransitionsOfDatesThatAreNoneInQuarantine) {
