@@ -486,7 +486,7 @@ TEST_F(HistoryFaultsTest, AnnouncesAsNotMeasuredWhatASpoolCannotHoldWhilePostgre
   plan_.devices = 40;
   plan_.from_ms = plan_.to_ms = hours_ago(5);
   plan_.block_ms = 20'000;
-  FeederOptions options = site_->feeder_options();
+  FeederOptions options;
   options.spool_bytes_max = 256 * 1024;
   feeder_ = site_->feeder(plan_, options);
   site_->start_recorder();

@@ -33,6 +33,7 @@ using postgres::Transaction;
 constexpr int64_t kHourMs = 3'600'000;
 constexpr int64_t kDayMs = 24 * kHourMs;
 constexpr size_t kExamplesMax = 10;
+constexpr int64_t kChangeHandsMs = 600'000;
 // Appended between two looks at the bus.
 constexpr int kAppendsAtOnce = 64;
 
@@ -127,12 +128,17 @@ Feeder::Feeder(const Plan& plan, FeederOptions options, bus::BusOptions bus)
   bus_ = must(bus::BusClient::open(std::move(bus)), "bus");
   producer_ = must(stream::Producer::open({.dir = options_.spool,
                                            .stream = "ping",
-                                           .name = "prober-1",
+                                           .name = options_.name,
                                            .groups = {"recorder"},
                                            .bytes_max = options_.spool_bytes_max},
                                           runtime::read_clock()),
                    "producer");
   for (const std::string& prefix : producer_->subscriptions()) bus_->subscribe(prefix);
+  if (options_.resume) {
+    for (const auto& [key, position] : producer_->own_positions()) {
+      in_spool_.at(key.partition) += position.cumulative;
+    }
+  }
   thread_ = std::thread([this] { run(); });
 }
 
@@ -152,25 +158,58 @@ std::string Feeder::failure() const {
   return failure_;
 }
 
+// The same blocks in the same order each time.
 void Feeder::cut(int64_t from_ms, int64_t to_ms) {
   const int64_t step = int64_t{plan_.block_ms};
   for (int64_t at = from_ms; at < to_ms; at += step) {
     for (uint32_t p = 0; p < kPartitions; ++p) {
-      if (!devices_[p].empty()) blocks_.push_back({p, at, std::min(at + step, to_ms)});
+      const Block block{p, at, std::min(at + step, to_ms)};
+      if (our_devices(block) > 0) blocks_.push_back(block);
     }
   }
+  if (options_.late_per_mille == 0) return;
+  std::vector<std::pair<size_t, Block>> order;
+  for (const Block& block : blocks_) {
+    const uint64_t h = mixed(
+        plan_.seed ^ mixed(static_cast<uint64_t>(block.from_ms) * kPartitions + block.partition));
+    const bool late = h % 1000 < options_.late_per_mille;
+    order.emplace_back(order.size() + (late ? (h >> 20) % (blocks_.size() / 3 + 1) : 0), block);
+  }
+  std::stable_sort(order.begin(), order.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::transform(order.begin(), order.end(), blocks_.begin(),
+                 [](const auto& entry) { return entry.second; });
+}
+
+bool Feeder::is_ours(DeviceId device, const Block& block) const {
+  const auto turn = static_cast<uint64_t>(block.from_ms / kChangeHandsMs);
+  return (mixed(device) + turn) % options_.producers == options_.number;
+}
+
+uint64_t Feeder::our_devices(const Block& block) const {
+  const auto& all = devices_[block.partition];
+  return std::count_if(all.begin(), all.end(), [&](DeviceId d) { return is_ours(d, block); });
 }
 
 bool Feeder::append(const Block& block, Now now) {
+  if (in_spool_[block.partition] > 0) {
+    --in_spool_[block.partition];
+    const uint64_t samples =
+        our_devices(block) *
+        static_cast<uint64_t>((block.to_ms - block.from_ms) / Plan::kIntervalMs);
+    samples_ += samples;
+    began_samples_ += samples;
+    return true;
+  }
   results_ = {};
   results_.location = "default";
   for (const DeviceId d : devices_[block.partition]) {
+    if (!is_ours(d, block)) continue;
     for (int64_t due = slot_after(d, Plan::kIntervalMs, block.from_ms - 1); due < block.to_ms;
          due += Plan::kIntervalMs) {
       plan_.measure(d, due, results_);
     }
   }
-  if (results_.empty()) return true;
   encode_ping(results_, payload_);
   const auto seq = producer_->append(block.partition, payload_, now);
   if (!seq) {
@@ -202,12 +241,6 @@ void Feeder::append_due(Now now) {
                 std::chrono::duration<double>(now.mono - began_).count()) {
       return;
     }
-    if (!late_.empty() && (late_.top().at <= now.mono || next_ == blocks_.size())) {
-      // What is held back when all else is sent need not be waited for.
-      if (!append(late_.top().block, now)) return;
-      late_.pop();
-      continue;
-    }
     if (next_ == blocks_.size()) {
       blocks_.clear();
       next_ = 0;
@@ -220,15 +253,7 @@ void Feeder::append_due(Now now) {
       spans_.erase(spans_.begin());
       continue;
     }
-    const Block& block = blocks_[next_];
-    const uint64_t h = mixed(
-        plan_.seed ^ mixed(static_cast<uint64_t>(block.from_ms) * kPartitions + block.partition));
-    if (h % 1000 < options_.late_per_mille) {
-      const auto late_ms = std::chrono::duration_cast<std::chrono::milliseconds>(options_.late_max);
-      late_.push({now.mono + std::chrono::milliseconds((h >> 20) % (late_ms.count() + 1)), block});
-    } else if (!append(block, now)) {
-      return;
-    }
+    if (!append(blocks_[next_], now)) return;
     ++next_;
   }
 }
@@ -281,7 +306,7 @@ std::string Audit::text() const {
 // --- HistorySite -------------------------------------------------------------------------------
 
 HistorySite::HistorySite(SiteOptions options)
-    : options_(std::move(options)), postgres_(with_clock(options_)) {
+    : options_(std::move(options)), broker_(options_.broker), postgres_(with_clock(options_)) {
   if (options_.clock_ahead_ms) set_clock_ahead(*options_.clock_ahead_ms);
   auto connection = connect();
   const auto migrated = postgres::migrate(*connection);
@@ -357,8 +382,9 @@ FeederOptions HistorySite::feeder_options() const {
 }
 
 std::unique_ptr<Feeder> HistorySite::feeder(const Plan& plan, FeederOptions options) const {
-  if (options.spool.empty()) options.spool = feeder_options().spool;
-  return std::make_unique<Feeder>(plan, std::move(options), broker_.client_options("prober-1"));
+  if (options.spool.empty()) options.spool = broker_.dir() / "spool" / options.name;
+  const std::string name = options.name;
+  return std::make_unique<Feeder>(plan, std::move(options), broker_.client_options(name));
 }
 
 bool HistorySite::settled() {

@@ -6,6 +6,7 @@
 // Threads: all calls from one thread, the test's; the feeder's are safe from any.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -15,7 +16,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <queue>
 #include <string>
 #include <thread>
 #include <vector>
@@ -46,11 +46,17 @@ struct Plan {
 };
 
 struct FeederOptions {
-  std::filesystem::path spool;
+  std::filesystem::path spool;  // empty: its own one in the site
+  std::string name = "prober-1";
+  // One of several producers, counted from 0: every ten minutes of slots a device is another's.
+  uint32_t number = 0;
+  uint32_t producers = 1;
+  // What the spool has from an earlier life (kill -9) is not appended again: the same spans must be
+  // fed, in the same order.
+  bool resume = false;
   uint64_t spool_bytes_max = 1ULL << 30;
-  // Records that are held back, and for how long at most.
+  // Records that come later than their time: by up to a third of their span.
   uint32_t late_per_mille = 0;
-  Duration late_max = 30s;
   // No more is appended while so many records are not acknowledged; 0: always.
   uint64_t unacknowledged_max = 0;
   double samples_per_second = 0;  // 0: as quickly as it goes
@@ -68,7 +74,7 @@ class Feeder {
   bool appended_all() const { return appended_all_; }
   bool acknowledged_all() const { return appended_all_ && unacknowledged_ == 0; }
   uint64_t unacknowledged() const { return unacknowledged_; }
-  uint64_t samples() const { return samples_; }  // appended
+  uint64_t samples() const { return samples_; }  // in the spool, or acknowledged
   uint64_t replayed() const { return replayed_; }
   uint64_t dropped() const { return dropped_; }
   uint64_t spool_bytes() const { return spool_bytes_; }
@@ -80,15 +86,12 @@ class Feeder {
     int64_t from_ms = 0;
     int64_t to_ms = 0;
   };
-  struct Late {
-    MonoTime at{};
-    Block block;
-    bool operator<(const Late& other) const { return at > other.at; }
-  };
 
   void run();
   void cut(int64_t from_ms, int64_t to_ms);
   void append_due(Now now);
+  bool is_ours(DeviceId device, const Block& block) const;
+  uint64_t our_devices(const Block& block) const;
   bool append(const Block& block, Now now);
 
   const Plan plan_;
@@ -100,7 +103,7 @@ class Feeder {
   std::vector<std::pair<int64_t, int64_t>> spans_;  // not begun
   std::vector<Block> blocks_;
   size_t next_ = 0;
-  std::priority_queue<Late> late_;
+  std::array<uint64_t, kPartitions> in_spool_{};  // records of an earlier life, not yet passed over
   MonoTime began_{};
   uint64_t began_samples_ = 0;
   std::atomic<bool> held_{false};
@@ -120,6 +123,7 @@ class Feeder {
 
 struct SiteOptions {
   PostgresServer::Options postgres;
+  bus::testing::BrokerOptions broker;
   std::vector<std::string> recorder_settings = {
       "GEMA_RECORDER__CHUNK_EVERY_S=1", "GEMA_RECORDER__COMPACT_AFTER_S=2",
       "GEMA_RECORDER__COMMIT_EVERY_MS=200", "GEMA_RECORDER__CSV_ROWS=off"};
