@@ -14,7 +14,7 @@
 #include "common/codec/ping_codec.h"
 #include "common/codec/transition_codec.h"
 #include "common/postgres/migrate.h"
-#include "services/timeout-tracker/core/test_results.h"
+#include "services/timeout-tracker/core/results_for_test.h"
 #include "services/timeout-tracker/core/transition_id.h"
 #include "tests/support/postgres_server.h"
 #include "tests/support/redis_server.h"

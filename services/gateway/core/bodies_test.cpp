@@ -6,8 +6,8 @@
 #include "services/gateway/core/client_queue.h"
 #include "services/gateway/core/multi_ping.h"
 #include "services/gateway/core/params.h"
-#include "services/gateway/core/testing.h"
 #include "services/gateway/core/v1_bodies.h"
+#include "services/gateway/core/view_for_test.h"
 
 namespace gema::gateway {
 namespace {

@@ -2,8 +2,8 @@
 #include <benchmark/benchmark.h>
 
 #include "services/gateway/core/multi_ping.h"
-#include "services/gateway/core/testing.h"
 #include "services/gateway/core/v1_bodies.h"
+#include "services/gateway/core/view_for_test.h"
 
 namespace gema::gateway {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "services/gateway/core/testing.h"
+#include "services/gateway/core/view_for_test.h"
 
 namespace gema::gateway {
 namespace {

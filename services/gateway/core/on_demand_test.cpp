@@ -6,8 +6,8 @@
 #include "services/gateway/core/ping_bodies.h"
 #include "services/gateway/core/ping_plan.h"
 #include "services/gateway/core/rate_limit.h"
-#include "services/gateway/core/testing.h"
 #include "services/gateway/core/v1_bodies.h"
+#include "services/gateway/core/view_for_test.h"
 
 namespace gema::gateway {
 namespace {

@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "common/http/server.h"
-#include "services/gateway/core/testing.h"
+#include "services/gateway/core/view_for_test.h"
 #include "services/gateway/io/api.h"
 #include "services/gateway/io/device_json.h"
 #include "services/gateway/io/shared_view.h"

@@ -5,7 +5,7 @@
 #include <future>
 #include <map>
 
-#include "services/gateway/core/testing.h"
+#include "services/gateway/core/view_for_test.h"
 #include "services/gateway/io/on_demand_json.h"
 
 namespace gema::gateway {

@@ -10,6 +10,7 @@
 #include "services/recorder/core/judge.h"
 #include "services/recorder/core/limits.h"
 #include "services/recorder/core/transpose.h"
+#include "tests/support/ping_results.h"
 
 namespace gema::recorder {
 namespace {
@@ -20,14 +21,10 @@ const WallTime kNow = wall_from_ms(kNowMs);
 PingResults one(DeviceId device, uint32_t interval_ms, int64_t near_ms) {
   PingResults r;
   r.location = "default";
-  r.device = {device};
-  r.interval_ms = {interval_ms};
-  r.due_ms = {slot_at_or_before(device, interval_ms, near_ms)};
-  r.verdict = {Verdict::kAnswered};
-  r.reason = {Reason::kNone};
-  r.echo_begin = {0, 1};
-  r.echo_outcome = {EchoOutcome::kReply};
-  r.echo_rtt_us = {321};
+  testing::append(r, {.device = device,
+                      .interval_ms = interval_ms,
+                      .due_ms = slot_at_or_before(device, interval_ms, near_ms),
+                      .rtt_us = 321});
   return r;
 }
 

@@ -3,6 +3,7 @@
 
 #include "services/recorder/core/csv_book.h"
 #include "services/recorder/core/csv_file.h"
+#include "tests/support/ping_results.h"
 
 namespace gema::recorder {
 namespace {
@@ -21,14 +22,7 @@ void BM_TakeResults(benchmark::State& state) {
       if (partition_of(id) != partition) continue;
       if (records.empty() || records.back().size() == 500) records.emplace_back();
       PingResults& r = records.back();
-      r.device.push_back(id);
-      r.interval_ms.push_back(1'000);
-      r.due_ms.push_back(kNoonMs);
-      r.verdict.push_back(Verdict::kAnswered);
-      r.reason.push_back(Reason::kNone);
-      r.echo_outcome.push_back(EchoOutcome::kReply);
-      r.echo_rtt_us.push_back(1'234);
-      r.echo_begin.push_back(static_cast<uint32_t>(r.echo_outcome.size()));
+      testing::append(r, {.device = id, .due_ms = kNoonMs, .rtt_us = 1'234});
     }
   }
   for (auto _ : state) {

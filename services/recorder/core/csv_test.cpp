@@ -6,6 +6,7 @@
 #include "services/recorder/core/csv_book.h"
 #include "services/recorder/core/csv_file.h"
 #include "services/recorder/core/limits.h"
+#include "tests/support/ping_results.h"
 
 namespace gema::recorder {
 namespace {
@@ -204,15 +205,11 @@ struct CsvBookTest : ::testing::Test {
   PingResults results(const std::vector<CsvResult>& rows) {
     PingResults out;
     for (const CsvResult& r : rows) {
-      out.device.push_back(r.device);
-      out.due_ms.push_back(r.sample.due_ms);
-      out.interval_ms.push_back(1'000);
-      out.verdict.push_back(r.sample.verdict);
-      out.reason.push_back(r.sample.reason);
-      const bool answered = r.sample.verdict == Verdict::kAnswered;
-      out.echo_outcome.push_back(answered ? EchoOutcome::kReply : EchoOutcome::kTimeout);
-      out.echo_rtt_us.push_back(answered ? r.sample.rtt_us : 0);
-      out.echo_begin.push_back(static_cast<uint32_t>(out.echo_outcome.size()));
+      testing::append(out, {.device = r.device,
+                            .due_ms = r.sample.due_ms,
+                            .verdict = r.sample.verdict,
+                            .rtt_us = r.sample.rtt_us,
+                            .reason = r.sample.reason});
     }
     return out;
   }

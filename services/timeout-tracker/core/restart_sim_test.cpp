@@ -17,7 +17,7 @@
 
 #include "common/base/random.h"
 #include "services/timeout-tracker/core/checkpoint_cycle.h"
-#include "services/timeout-tracker/core/test_results.h"
+#include "services/timeout-tracker/core/results_for_test.h"
 #include "services/timeout-tracker/core/tracker.h"
 
 namespace gema::timeout_tracker {

@@ -1,7 +1,7 @@
 // What a result costs: 100,000 devices, batches as a prober sends them.
 #include <benchmark/benchmark.h>
 
-#include "services/timeout-tracker/core/test_results.h"
+#include "services/timeout-tracker/core/results_for_test.h"
 #include "services/timeout-tracker/core/tracker.h"
 
 namespace gema::timeout_tracker {

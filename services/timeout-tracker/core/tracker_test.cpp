@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "common/codec/transition_codec.h"
-#include "services/timeout-tracker/core/test_results.h"
+#include "services/timeout-tracker/core/results_for_test.h"
 #include "services/timeout-tracker/core/transition_id.h"
 
 namespace gema::timeout_tracker {

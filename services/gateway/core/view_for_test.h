@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "services/gateway/core/live_view.h"
+#include "tests/support/ping_results.h"
 
 namespace gema::gateway::testing {
 
@@ -44,17 +45,12 @@ inline PingResults results(const std::vector<Check>& checks) {
   PingResults out;
   out.location = "default";
   for (const Check& check : checks) {
-    const bool answered = check.verdict == Verdict::kAnswered;
-    out.device.push_back(check.device);
-    out.interval_ms.push_back(1000);
-    out.due_ms.push_back(check.slot_ms);
-    out.verdict.push_back(check.verdict);
-    out.reason.push_back(answered                            ? Reason::kNone
-                         : check.verdict == Verdict::kFailed ? Reason::kTimeout
-                                                             : Reason::kProberSuspect);
-    out.echo_outcome.push_back(answered ? EchoOutcome::kReply : EchoOutcome::kTimeout);
-    out.echo_rtt_us.push_back(answered ? check.rtt_us : 0);
-    out.echo_begin.push_back(static_cast<uint32_t>(out.echo_outcome.size()));
+    gema::testing::OneEcho echo{.device = check.device,
+                                .due_ms = check.slot_ms,
+                                .verdict = check.verdict,
+                                .rtt_us = check.rtt_us};
+    if (check.verdict == Verdict::kNotMeasured) echo.reason = Reason::kProberSuspect;
+    gema::testing::append(out, echo);
   }
   return out;
 }

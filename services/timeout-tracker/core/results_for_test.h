@@ -5,6 +5,7 @@
 
 #include "common/domain/ping.h"
 #include "common/domain/slot.h"
+#include "tests/support/ping_results.h"
 
 namespace gema::timeout_tracker::test {
 
@@ -19,20 +20,11 @@ inline int64_t slot_of(DeviceId device, int64_t k) {
 inline void add(PingResults& results, DeviceId device, int64_t slot_ms, Verdict verdict,
                 uint32_t rtt_us = 300) {
   results.location = "default";
-  results.device.push_back(device);
-  results.interval_ms.push_back(kIntervalMs);
-  results.due_ms.push_back(slot_ms);
-  results.verdict.push_back(verdict);
-  results.reason.push_back(verdict == Verdict::kAnswered ? Reason::kNone
-                           : verdict == Verdict::kFailed ? Reason::kTimeout
-                                                         : Reason::kNotRunning);
-  const bool sent = verdict != Verdict::kNotMeasured;
-  if (sent) {
-    results.echo_outcome.push_back(verdict == Verdict::kAnswered ? EchoOutcome::kReply
-                                                                 : EchoOutcome::kTimeout);
-    results.echo_rtt_us.push_back(verdict == Verdict::kAnswered ? rtt_us : 0);
-  }
-  results.echo_begin.push_back(static_cast<uint32_t>(results.echo_outcome.size()));
+  gema::testing::append(results, {.device = device,
+                                  .interval_ms = kIntervalMs,
+                                  .due_ms = slot_ms,
+                                  .verdict = verdict,
+                                  .rtt_us = rtt_us});
 }
 
 // The same with a letter: "a" answered, "f" failed, "-" not measured.
