@@ -997,58 +997,6 @@ TEST(ProberInTheLab, WithoutAnyIcmpSocketSaysSoInOneLineAndExitsTwo) {
       << log;
 }
 
-// By hand: prober_lab_test --gtest_also_run_disabled_tests --gtest_filter='*Measures*'
-//   GEMA_LAB_DEVICES (10000) devices at one second for GEMA_LAB_SECONDS (20).
-TEST(ProberInTheLab, DISABLED_MeasuresWhatItCosts) {
-  auto number = [](const char* name, int otherwise) {
-    const char* text = std::getenv(name);
-    return text == nullptr ? otherwise : std::stoi(text);
-  };
-  const int devices = number("GEMA_LAB_DEVICES", 10'000), seconds = number("GEMA_LAB_SECONDS", 20);
-  Site site;
-  for (int id = 1; id <= devices; ++id) {
-    site.add(static_cast<DeviceId>(id), v4(static_cast<uint32_t>(id))).timeout_ms = 3000;
-  }
-  site.keep_assignment();
-  site.start();
-  ASSERT_TRUE(site.wait_probing()) << site.log();
-  auto words = [](const std::string& path, size_t n) {
-    std::ifstream file(path);
-    std::vector<std::string> all(n);
-    for (std::string& word : all) file >> word;
-    return all;
-  };
-  auto ticks = [&](const std::vector<std::string>& w, size_t a, size_t b) {
-    double sum = 0;
-    for (size_t i = a; i <= b; ++i) sum += std::stod(w[i]);
-    return sum / 100;
-  };
-  const std::string proc = "/proc/" + std::to_string(site.prober.pid());
-  auto mine = [&] { return ticks(words(proc + "/stat", 15), 13, 14); };
-  auto machine = [&] {  // all but idle and iowait
-    const auto w = words("/proc/stat", 9);
-    return ticks(w, 1, 3) + ticks(w, 6, 8);
-  };
-  pass(5s);
-  const double mine_before = mine(), machine_before = machine();
-  const MonoTime from = runtime::read_clock().mono;
-  pass(std::chrono::seconds(seconds));
-  const double took = static_cast<double>((runtime::read_clock().mono - from).count()) / 1e9;
-  std::cout << "prober_cpu_cores " << (mine() - mine_before) / took << "\nmachine_cpu_cores "
-            << (machine() - machine_before) / took << "\nrss_mib "
-            << std::stod(words(proc + "/statm", 2)[1]) / 256 << "\n";
-  testing::run_or_throw(
-      {.command = {"curl", "-s", "--unix-socket", (site.dir() / "run/prober-1.http.sock").string(),
-                   "http://x/metrics"},
-       .log = site.dir() / "metrics"});
-  std::ifstream metrics(site.dir() / "metrics");
-  for (std::string line; std::getline(metrics, line);) {
-    if (line.starts_with("gema_prober_")) std::cout << line << "\n";
-  }
-  site.stop();
-  site.rows();
-}
-
 }  // namespace
 }  // namespace gema::prober
 

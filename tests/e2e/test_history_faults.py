@@ -74,13 +74,20 @@ class Restored(Stack):
 
     def complete(self, to_ms):
         """Waits until history has every slot of every device from the beginning on; returns the reports."""
-        def audit():
-            reports, gaps = self.audit(1, DEVICES, self.began_ms, to_ms)
-            assert gaps == 0
-            missing = {device: report["missing"] for device, report in reports.items() if report["missing"]}
-            return reports if not missing else None
+        last = {}
 
-        return wait_for("history has caught up", audit, 90)
+        def audit():
+            reports, last["gaps"] = self.audit(1, DEVICES, self.began_ms, to_ms)
+            last["missing"] = {device: (len(report["missing"]), report["missing"][:5])
+                               for device, report in reports.items() if report["missing"]}
+            return reports if not last["missing"] else None
+
+        try:
+            reports = wait_for("history has caught up", audit, 90)
+        except AssertionError as error:
+            raise AssertionError(f"history has not caught up: {last}\n{self.logs()}") from error
+        assert last["gaps"] == 0
+        return reports
 
     def check_everything_is_there_once(self):
         end = now_ms()
@@ -201,7 +208,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost_once_there_is_room(stack, lab):
     assert {"process": "recorder", "what": FULL} in stack.troubles()
     wait_for("tried again and again", lambda: stack.metric("recorder", "gema_recorder_commit_failures_total") >= 5, 60)
     lines = [line for line in log.read_bytes()[seen:].decode().splitlines() if "disk is full" in line]
-    assert len([line for line in lines if "waiting for PostgreSQL" in line]) == 1, lines
+    assert 1 <= len([line for line in lines if "waiting for PostgreSQL" in line]) <= 3, lines  # not each second
 
     # Nothing is acknowledged, and all else goes on: who falls silent is seen.
     held = wait_for("spools hold it", lambda: stack.metric("prober-1", "gema_prober_spool_unacknowledged_records"), 30)
@@ -216,6 +223,6 @@ def test_a_full_disk_is_said_and_nothing_is_lost_once_there_is_room(stack, lab):
     wait_for("it goes on by itself", lambda: stack.health("recorder") == (200, "ready\n"), 60)
     wait_for("nothing waits in spools", lambda: stack.metric(
         "prober-1", "gema_prober_spool_unacknowledged_records") < 20, 60)
-    assert stack.troubles() == []
+    wait_for("no trouble is left", lambda: stack.troubles() == [], 30)
     stack.check_everything_is_there_once()
     wait_for("the transition", lambda: stack.transitions(SILENT) == [*known, (1, 2)], 30)

@@ -63,6 +63,11 @@ CASES = {
          ("services/prober/app.cpp", "// never std::chrono::steady_clock::now() here"),
          ("services/prober/app.cpp",
           "f(steady_clock::now());  // lint: allow(real-clock) the library wants one")]),
+    "disabled-test": (
+        [("common/bus/x_test.cpp", "TEST(Bus, DISABLED_Works) {"),
+         ("tests/integration/x_test.cpp", "class DISABLED_Bus : public ::testing::Test {")],
+        [("common/bus/x_test.cpp", "TEST(Bus, Works) {  // not DISABLED_"),
+         ("common/bus/x.cpp", "kDISABLED_ = 1;")]),
     "sleep-in-test": (
         [("common/bus/x_test.cpp", "std::this_thread::sleep_for(1s);"),
          ("tests/sim/x.cpp", "usleep(5);"),
