@@ -29,6 +29,9 @@ constexpr const char* kIntroduction =
     "for\n"
     "stored rows that do not decode (they are named), 128 + signal broken off.";
 
+constexpr const char* kAlso =
+    "Which Gema: --data DIR (default var), --config FILE, as for every command; see gema --help.";
+
 class Commands {
  public:
   Commands() : app_(kIntroduction, "gema") {
@@ -78,7 +81,7 @@ class Commands {
     sub->add_option("--from", options.from, "From when on.")->capture_default_str();
     sub->add_option("--to", options.to, "Up to when.")->capture_default_str();
     sub->add_option("--location", options.location, "Only what was measured there.");
-    sub->footer(fmt::format("Instants: {}.", kWhenHelp));
+    sub->footer(fmt::format("Instants: {}.\n{}", kWhenHelp, kAlso));
   }
 
   void add_format(CLI::App* sub) {
@@ -123,6 +126,11 @@ class Commands {
     add_range(sub, export_);
     sub->add_option("--format", common_.format, "csv (the default) or ndjson, which tells more.")
         ->check(CLI::IsMember({"csv", "ndjson"}));
+    sub->footer(fmt::format(
+        "  gema export all --from 7d --output week.csv\n"
+        "  gema export gate type=router --from 2026-11-01 --format ndjson | gzip > november.gz\n\n"
+        "Instants: {}.\n{}",
+        kWhenHelp, kAlso));
     sub->add_option("--output,-o", export_.output,
                     "File; it is there when it is whole. Default: stdout.");
     sub->add_flag("--progress", export_.progress,
@@ -138,7 +146,8 @@ class Commands {
         " ping_results_YYYYMMDD.csv of multi-ping (and ours), what gema export wrote. All of it or"
         " nothing; importing a file again changes nothing.",
         [this] { return import_command(common_, import_); });
-    sub->add_option("FILE", import_.files, "Files, of any of these kinds.")->required();
+    sub->add_option("FILE", import_.files, "Files, of any of these kinds; - is standard input.")
+        ->required();
     sub->add_option("--from", import_.from, "Only checks from then on.");
     sub->add_option("--to", import_.to, "Only checks before then.");
     sub->add_option("--time-zone", import_.time_zone,
@@ -167,7 +176,13 @@ class Commands {
     sub->add_flag("--progress", import_.progress,
                   "Say how far it is, also where stderr is no "
                   "terminal.");
-    sub->footer(fmt::format("Instants: {}.", kWhenHelp));
+    sub->footer(fmt::format(
+        "Hosts are found in the inventory by address, else by name; if any is missing nothing is "
+        "imported\nand all are named.\n\n"
+        "  gema import connection_logs.db ping_results_2026*.csv --dry-run\n"
+        "  gema import connection_logs.db --write-devices missing.csv\n\n"
+        "Instants: {}.\n{}",
+        kWhenHelp, kAlso));
   }
 
   void add_cleanup() {
@@ -181,7 +196,7 @@ class Commands {
         ->check(CLI::Range(1U, 36'500U));
     sub->add_flag("--dry-run", cleanup_.dry_run, "Only say what would go.");
     add_format(sub);
-    sub->footer("");
+    sub->footer(kAlso);
   }
 
   CLI::App app_;

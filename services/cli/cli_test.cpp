@@ -1,5 +1,6 @@
 // The program gema against a real PostgreSQL: old files in, questions answered.
 #include "services/cli/cli_fixture_for_test.h"
+#include "services/cli/io/sources.h"
 
 namespace gema::cli {
 namespace {
@@ -243,6 +244,78 @@ TEST_F(CliTest, PercentilesLieBetweenTheLeastAndTheGreatest) {
       EXPECT_EQ(row[name], us) << name;
     }
   }
+}
+
+TEST_F(CliTest, WhatIsNoFileForImportIsSaidInOneLine) {
+  using namespace std::string_literals;
+  const auto path = dir_ / "some.thing";
+  for (const auto& [text, why] : std::vector<std::pair<std::string, std::string>>{
+           {"\x1f\x8b\x08\0abc"s, "is compressed: unpack it first"},
+           {"PK\x03\x04rest"s, "is compressed: unpack it first"},
+           {"\xff\xfe{\0\"\0"s, "is UTF-16 text"},
+           {"\xff\xd8\xff\xe0\0\x10JFIF\0"s, "is neither text nor a SQLite database"},
+           {"\n \r\n\n", "is empty"},
+           {" [{\"at\": 1}]\n", "is a JSON array"}}) {
+    write_all(path, text);
+    EXPECT_EQ(gema({"import", path}), 2);
+    EXPECT_EQ(err_, "gema: " + path.string() + ": " + err_.substr(err_.rfind(": is ") + 2));
+    EXPECT_NE(err_.find(why), std::string::npos) << err_;
+  }
+  // A header alone is a file without checks.
+  write_all(path, "timestamp,ip_address,ping_success\n");
+  EXPECT_EQ(gema({"import", path}), 0) << err_;
+  EXPECT_EQ(out_, "Nothing to import: no checks.\n");
+  EXPECT_EQ(gema({"export", "nobody", "gate", "198.18.0.77"}), 2);
+  EXPECT_EQ(err_,
+            "gema: device = nobody, 198.18.0.77: no device of the inventory has such an id, address"
+            " or name\n");
+  EXPECT_EQ(gema({"export", "all", "--from", "2001-01-01", "--to", "2001-02-01"}), 0);
+  EXPECT_EQ(err_, "gema: history has no results of these devices in this range\n");
+}
+
+TEST_F(CliTest, AFileThatIsRewrittenWhileItIsReadIsRefused) {
+  const std::string header = "timestamp,ip_address,ping_success,response_time_ms\n";
+  const std::string line = "2026-01-01T00:00:00,198.18.0.1,True,1.5\n";
+  std::string text = header;
+  while (text.size() < 1'000'000) text += line;
+  const auto path = dir_ / "daily.csv";
+  const auto read_while = [&](const std::function<void()>& happens) {
+    write_all(path, text);
+    // So that what happens is not within the same tick of the file system's clock.
+    const auto now = std::filesystem::last_write_time(path);
+    std::filesystem::last_write_time(path, now - std::chrono::hours(1));
+    uint64_t rows = 0;
+    bool happened = false;
+    const auto read = read_source(path, {.begin = [](SourceKind) {},
+                                         .row = [&](SourceRow&, uint64_t) { ++rows; },
+                                         .bad = [](uint64_t, const std::string&) {},
+                                         .progress =
+                                             [&](double) {
+                                               if (!happened) happens();
+                                               happened = true;
+                                               return true;
+                                             }});
+    return read ? std::to_string(rows) : read.error().message;
+  };
+  const auto lines = [&](size_t bytes) {
+    return std::to_string((bytes - header.size()) / line.size());
+  };
+  EXPECT_EQ(read_while([] {}), lines(text.size()));
+  EXPECT_NE(read_while([&] { std::filesystem::resize_file(path, 1'000); }).find("was cut short"),
+            std::string::npos);
+  EXPECT_NE(read_while([&] {
+              std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+              file.write("x", 1);
+            }).find("was changed"),
+            std::string::npos);
+  // Old systems append; another file in its place is for the next time.
+  EXPECT_EQ(read_while([&] { std::ofstream(path, std::ios::app) << line; }),
+            lines(text.size() + line.size()));
+  EXPECT_EQ(read_while([&] {
+              write_all(dir_ / "new", header);
+              std::filesystem::rename(dir_ / "new", path);
+            }),
+            lines(text.size()));
 }
 
 TEST_F(CliTest, KilledOrBrokenOffInTheMiddleItLeavesNothingBehind) {

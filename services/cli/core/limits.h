@@ -36,6 +36,7 @@ inline constexpr size_t kWriteBytes = 256 * 1024;
 // -----------------------------------------------------
 inline constexpr size_t kRowsDefault = 1'000;
 inline constexpr size_t kRowsMax = 10'000'000;
+inline constexpr size_t kStrangersShown = 20;   // words that name no device
 inline constexpr size_t kBrokenRowsShown = 20;  // stored rows that do not decode; all are counted
 
 }  // namespace gema::cli

@@ -72,6 +72,11 @@ int export_command(const CommonOptions& common, const ExportOptions& options) {
   if (auto finished = output->finish(); !finished) return fail(finished.error());
   line.clear();
   const auto progress = pulled.progress();
+  if (options.output.empty() && progress.rows == 0) {
+    fmt::print(stderr, "gema: history has no results of {} in this range{}\n",
+               progress.devices == 1 ? "this device" : "these devices",
+               options.location.empty() ? "" : " from location " + printable(options.location));
+  }
   if (!options.output.empty()) {
     fmt::print(stderr, "{} results of {} devices in {}\n", grouped(progress.rows), progress.devices,
                options.output);

@@ -202,8 +202,9 @@ std::optional<int> refused(const Gathering& got, const ImportCommandOptions& opt
       fmt::print(stderr, "... and {} more\n", got.bad_lines - got.bad_shown.size());
     }
     if (!options.skip_bad) {
-      fmt::print(stderr, "gema: {} bad lines: nothing was imported. --skip-bad leaves them out.\n",
-                 grouped(got.bad_lines));
+      fmt::print(stderr, "gema: {} bad line{}: nothing was imported. --skip-bad leaves {} out.\n",
+                 grouped(got.bad_lines), got.bad_lines == 1 ? "" : "s",
+                 got.bad_lines == 1 ? "it" : "them");
       stop = true;
     }
   }
@@ -237,7 +238,6 @@ std::string span_of(const Gathering& got, const Session& session) {
     first = std::min(first, span.first_ms);
     last = std::max(last, span.last_ms);
   }
-  if (last == 0) return "no checks";
   return fmt::format("{} checks of {} devices, {} to {}", grouped(got.stage.checks()),
                      got.devices.size(), local_text(first, session.offset),
                      local_text(last, session.offset));
@@ -262,14 +262,16 @@ void tell_done(const ImportDone& done) {
   const auto count = [](uint64_t n, const char* what) {
     if (n > 0) fmt::print("  {} {}\n", grouped(n), what);
   };
-  count(done.results, "results in history");
-  count(done.only_rollups, "results past raw retention: in rollups of hours only");
-  count(done.outages, "outages");
-  count(done.replaced, "results of an earlier import replaced");
   if (done.hours > 0 && done.unchanged_hours == done.hours) {
-    fmt::print("  all of it was there already: nothing changed\n");
+    fmt::print("  nothing changed: all of it was there already\n");
+  } else {
+    count(done.results, "results in history");
+    count(done.only_rollups, "results past raw retention: in rollups of hours only");
+    count(done.replaced, "results of an earlier import replaced");
+    count(done.doubled,
+          "results for a slot that the same source had already: the better one stays");
   }
-  count(done.doubled, "results for a slot that the same source had already: the better one stays");
+  count(done.outages, "outages");
   count(done.measured_here, "results left out: somebody else has one for the very slot");
   count(done.too_old, "results left out: older than any retention");
   count(done.broken_rows, "stored rows do not decode and were left as they are");
@@ -321,7 +323,11 @@ int import_command(const CommonOptions& common, const ImportCommandOptions& opti
     return fail({Errc::kPermanent, fmt::format("cannot sort what was read: {}", e.what())});
   }
   if (const auto code = refused(*got, options)) return *code;
-  fmt::print("{}: {}\n", options.dry_run ? "Would import" : "Importing", span_of(*got, *session));
+  if (got->stage.checks() == 0) {
+    fmt::print("Nothing to import: no checks.\n");
+  } else {
+    fmt::print("{}: {}\n", options.dry_run ? "Would import" : "Importing", span_of(*got, *session));
+  }
   std::fflush(stdout);
   tell_left_out(*got, *session);
   if (options.dry_run || got->stage.checks() == 0) return 0;

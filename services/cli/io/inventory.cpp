@@ -8,6 +8,8 @@
 #include <set>
 
 #include "common/domain/ip_address.h"
+#include "services/cli/core/limits.h"
+#include "services/cli/core/sheet.h"
 
 namespace gema::cli {
 namespace {
@@ -105,6 +107,7 @@ const KnownDevice* Inventory::find(DeviceId id) const {
 Result<std::vector<const KnownDevice*>> Inventory::choose(
     const std::vector<std::string>& words) const {
   std::set<size_t> chosen;
+  std::vector<std::string> strangers;
   for (const std::string& word : words) {
     if (word == "all") {
       for (size_t i = 0; i < devices_.size(); ++i) {
@@ -144,12 +147,21 @@ Result<std::vector<const KnownDevice*>> Inventory::choose(
                                found.size(), ids)};
     }
     if (found.empty()) {
-      return Error{Errc::kBadInput,
-                   fmt::format("device = {}: no device of the inventory has this id, address or "
-                               "name",
-                               word)};
+      strangers.push_back(word);
+      continue;
     }
     chosen.insert(found.front());
+  }
+  if (!strangers.empty()) {
+    const size_t all = strangers.size();
+    strangers.resize(std::min(all, kStrangersShown));
+    return Error{
+        Errc::kBadInput,
+        fmt::format(
+            "device = {}{}: no device of the inventory has {} id, address or name",
+            printable(fmt::format("{}", fmt::join(strangers, ", "))),
+            all > kStrangersShown ? fmt::format(", and {} more", all - kStrangersShown) : "",
+            all == 1 ? "this" : "such an")};
   }
   std::vector<const KnownDevice*> out;
   for (const size_t i : chosen) out.push_back(&devices_[i]);

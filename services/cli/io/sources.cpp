@@ -1,6 +1,7 @@
 #include "services/cli/io/sources.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -354,26 +355,66 @@ const char* to_string(SourceKind kind) {
   return "?";
 }
 
-Result<void> read_source(const std::filesystem::path& file, const SourceSink& sink) {
+namespace {
+
+// What a file plainly is that import does not take; nullptr: it may be one that it does.
+const char* why_foreign(std::string_view head) {
+  using namespace std::string_view_literals;
+  constexpr std::string_view kPackers[] = {"\x1f\x8b"sv, "PK\x03\x04"sv, "BZh"sv, "\xfd\x37zXZ"sv,
+                                           "\x28\xb5\x2f\xfd"sv};
+  for (const std::string_view packer : kPackers) {
+    if (head.starts_with(packer)) return "is compressed: unpack it first";
+  }
+  if (head.starts_with("\xff\xfe"sv) || head.starts_with("\xfe\xff"sv)) {
+    return "is UTF-16 text: import reads UTF-8";
+  }
+  const size_t first = head.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos) return "is empty";
+  if (head[first] == '[') return "is a JSON array: import reads one JSON object a line";
+  if (head.substr(0, head.find('\n')).find('\0') != std::string_view::npos) {
+    return "is neither text nor a SQLite database";
+  }
+  return nullptr;
+}
+
+// Of a file that others may write to meanwhile. Appending is what old systems do.
+std::optional<std::string> changed(const struct stat& before, std::FILE* in, uint64_t bytes_read) {
+  struct stat now {};
+  if (!S_ISREG(before.st_mode) || ::fstat(::fileno(in), &now) != 0) return std::nullopt;
+  if (static_cast<uint64_t>(now.st_size) < bytes_read) return "was cut short while it was read";
+  const bool written =
+      now.st_mtim.tv_sec != before.st_mtim.tv_sec || now.st_mtim.tv_nsec != before.st_mtim.tv_nsec;
+  if (written && now.st_size <= before.st_size) return "was changed while it was read";
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<void> read_source(const std::filesystem::path& name, const SourceSink& sink) {
+  const std::filesystem::path file = name == "-" ? "/dev/stdin" : name;
   std::error_code error;
   if (std::filesystem::is_directory(file, error)) return broken(file, "is a directory");
   const File in(std::fopen(file.c_str(), "rbe"));
-  if (!in) return broken(file, std::strerror(errno));
+  struct stat before {};
+  if (!in || ::fstat(::fileno(in.get()), &before) != 0) return broken(file, std::strerror(errno));
   std::string piece(kPiece, '\0');
   size_t n = std::fread(piece.data(), 1, piece.size(), in.get());
   if (std::ferror(in.get()) != 0) return broken(file, std::strerror(errno));
   const std::string_view head(piece.data(), n);
-  if (head.starts_with(std::string_view("SQLite format 3\0", 16))) return read_ace(file, sink);
+  if (head.starts_with(std::string_view("SQLite format 3\0", 16))) {
+    if (S_ISREG(before.st_mode)) return read_ace(file, sink);
+    return broken(file, "a SQLite database cannot be read from a pipe: give its file");
+  }
+  if (const char* why = why_foreign(head)) return broken(file, why);
   const auto size = std::filesystem::file_size(file, error);
   const double total = error || size == 0 ? 1 : static_cast<double>(size);
-  const size_t first = head.find_first_not_of(" \t\r\n");
-  const bool ndjson = first != std::string_view::npos && head[first] == '{';
+  const bool ndjson = head[head.find_first_not_of(" \t\r\n")] == '{';
   if (ndjson) sink.begin(SourceKind::kExportNdjson);
   CsvFile csv(file, sink);
   CsvReader reader;
   NdjsonFile lines(sink);
   const auto each = [&](const CsvLine& line) { csv.take(line); };
-  double done = 0;
+  uint64_t done = 0;
   for (; n > 0; n = std::fread(piece.data(), 1, piece.size(), in.get())) {
     if (ndjson) {
       lines.take({piece.data(), n});
@@ -381,10 +422,11 @@ Result<void> read_source(const std::filesystem::path& file, const SourceSink& si
       reader.take({piece.data(), n}, each);
       if (csv.failed()) break;
     }
-    done += static_cast<double>(n);
-    if (!sink.progress(std::min(1.0, done / total))) return {};
+    done += n;
+    if (!sink.progress(std::min(1.0, static_cast<double>(done) / total))) return {};
   }
   if (std::ferror(in.get()) != 0) return broken(file, "cannot be read to its end");
+  if (const auto why = changed(before, in.get(), done)) return broken(file, *why);
   if (ndjson) {
     lines.end_line();
     return {};

@@ -27,7 +27,8 @@ struct SourceSink {
   std::function<bool(double share)> progress;
 };
 
-// Fails when the file cannot be read at all: missing, another format, a database cut short.
-Result<void> read_source(const std::filesystem::path& file, const SourceSink& sink);
+// Fails when the file cannot be read as a whole: missing, another format, a database cut short, a
+// file that somebody rewrites meanwhile. "-": standard input.
+Result<void> read_source(const std::filesystem::path& name, const SourceSink& sink);
 
 }  // namespace gema::cli

@@ -6,7 +6,11 @@ namespace gema::cli {
 namespace {
 
 [[noreturn]] void fail(sqlite3* db) {
-  throw SqliteError(db == nullptr ? "out of memory" : sqlite3_errmsg(db));
+  if (db == nullptr) throw SqliteError("out of memory");
+  // Only where it sorts does it write.
+  const bool full = sqlite3_errcode(db) == SQLITE_FULL;
+  throw SqliteError(std::string(sqlite3_errmsg(db)) +
+                    (full ? " (temporary files: $SQLITE_TMPDIR, else /var/tmp)" : ""));
 }
 
 }  // namespace
