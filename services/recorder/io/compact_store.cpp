@@ -294,7 +294,7 @@ void CompactStore::compact_apart(Transaction& tx, const Hour& hour, size_t begin
   };
   auto set_aside = [&](size_t i, const Error& error) {
     ++out.refused;
-    return refuse(tx, hour, hour.devices[i], error, refusals);
+    return refuse(tx, hour, hour.devices[i], error, refusals, out);
   };
   if (Result<void> done = halve(begin, end, attempt, set_aside); !done) {
     throw postgres::RawError(done.error(), false);
@@ -302,7 +302,7 @@ void CompactStore::compact_apart(Transaction& tx, const Hour& hour, size_t begin
 }
 
 Result<void> CompactStore::refuse(Transaction& tx, const Hour& hour, const Device& device,
-                                  const Error& error, Refusals& refusals) {
+                                  const Error& error, Refusals& refusals, Compacted& out) {
   Params params;
   params.int64(static_cast<int64_t>(device.id)).int64(hour.hour_ms);
   params.int64(hour.hour_ms + kChunkSpanMs).int64(hour.compacted[partition_of(device.id)]);
@@ -314,9 +314,17 @@ Result<void> CompactStore::refuse(Transaction& tx, const Hour& hour, const Devic
   read_names(tx);
   ChunkArrays arrays;
   for (int c = 0; c < chunks.rows(); ++c) {
-    if (!unpack_short(chunks, c, arrays))
-      continue;  // named in history_broken, if ever it is merged
+    Result<void> right = unpack_short(chunks, c, arrays);
     const ChunkView view = view_of(chunks, c, arrays);
+    PingResults unused;
+    if (right && !append_chunk(view, unused)) {
+      right = Error{Errc::kBadInput, "its numbers break the rules of a chunk"};
+    }
+    if (!right) {
+      note_broken(tx, "ping_chunks", device.id, view.start_ms, chunks.int64(c, 2),
+                  right.error().message, out);
+      continue;
+    }
     Result<void> done =
         refusals.keep_chunk(view, names_[chunks.int32(c, 4)], names_[chunks.int32(c, 5)],
                             chunks.int16(c, 6), chunks.int64(c, 2), error);

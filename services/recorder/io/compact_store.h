@@ -116,7 +116,7 @@ class CompactStore {
   void compact_apart(postgres::Transaction& tx, const Hour& hour, size_t begin, size_t end,
                      Compacted& out);
   Result<void> refuse(postgres::Transaction& tx, const Hour& hour, const Device& device,
-                      const Error& error, Refusals& refusals);
+                      const Error& error, Refusals& refusals, Compacted& out);
   void finish(postgres::Transaction& tx, const Hour& hour, WallTime now);
   void roll_up(postgres::Transaction& tx, int64_t day_ms, const std::string& devices,
                Compacted& out);
