@@ -273,6 +273,43 @@ TEST_F(HistoryFaultsTest, GoesOnAfterTheVolumeOfTheWriteAheadLogWasFull) {
 }
 
 // What the other tests judge by.
+// Chunks of device 7 and packed hours of device 8: a constraint that somebody added.
+TEST_F(HistoryFaultsTest, WhatPostgresRefusesHoldsNothingUpAndComesBackOnceItIsTaken) {
+  begin();
+  site_->sql("ALTER TABLE ping_chunks ADD CONSTRAINT refused CHECK (device_id <> 7) NOT VALID");
+  site_->sql("ALTER TABLE ping_packed ADD CONSTRAINT refused CHECK (device_id <> 8) NOT VALID");
+  for (int life = 0; life < 2; ++life) {
+    if (life > 0) {
+      site_->kill_recorder();
+      site_->start_recorder();
+    }
+    feed(1'500);
+    ASSERT_TRUE(wait_acknowledged()) << site_->recorder_log();
+    ASSERT_TRUE(site_->wait_settled(kPatience)) << site_->recorder_log();
+    EXPECT_TRUE(wait_ready()) << site_->readyz();
+    EXPECT_TRUE(wait_metric("chunk_refused_total", 0)) << site_->recorder_log();
+    EXPECT_TRUE(wait_metric("compact_refused_total", 0)) << site_->recorder_log();
+  }
+  site_->drop_leaves();
+  const Audit without = site_->audit_reader(plan_);
+  EXPECT_EQ(without.lost, 2 * 3'000U) << without.text();
+  EXPECT_EQ(without.found, plan_.samples() - 2 * 3'000U);
+  EXPECT_EQ(without.doubled + without.wrong + without.broken, 0U) << without.text();
+  EXPECT_EQ(site_->sql("SELECT count(*) = (SELECT count(*) FROM stream_gaps) AND bool_and(refused)"
+                       " FROM stream_quarantine"),
+            "t");
+  site_->sql("ALTER TABLE ping_chunks DROP CONSTRAINT refused");
+  site_->sql("ALTER TABLE ping_packed DROP CONSTRAINT refused");
+  site_->sql("SELECT history_retry_refused()");
+  site_->kill_recorder();
+  site_->start_recorder();  // looks at once
+  EXPECT_TRUE(wait_until(
+      [&] { return site_->sql("SELECT count(*) FROM stream_quarantine") == "0"; }, kPatience))
+      << site_->recorder_log();
+  EXPECT_EQ(site_->sql("SELECT count(*) FROM stream_gaps"), "0");
+  expect_all_there_once();
+}
+
 TEST_F(HistoryFaultsTest, TheAuditSeesWhatIsLostDoubledOrOtherThanItWas) {
   begin({}, 12);
   feed(120);
