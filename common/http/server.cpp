@@ -136,7 +136,7 @@ struct Server::Impl {
   RawServer server;
   std::thread accept_thread;
   std::atomic<bool> ended{false};
-  bool stopped = false;
+  std::atomic<bool> stopped{false};
 
   // Set between the pre-routing hook and the body handler, which the library calls one after the
   // other on the request's own thread.
@@ -187,7 +187,7 @@ void Server::Impl::write(const Request& request, Response response, httplib::Res
     auto stream = std::move(response.stream);
     auto closed = std::move(response.stream_closed);
     const bool chunked = response.end_matters && request.http_1_1;
-    const auto provider = [stream, chunked, patience = options.write_timeout](
+    const auto provider = [this, stream, chunked, patience = options.write_timeout](
                               size_t, httplib::DataSink& raw) {
       bool finished = false;
       StreamSink sink{
@@ -199,9 +199,17 @@ void Server::Impl::write(const Request& request, Response response, httplib::Res
                 finished = true;
                 if (chunked) raw.done();
               }};
-      const bool more = stream(sink);
-      // A chunked stream that returns false here has no last chunk.
-      return more || (finished && chunked);
+      // Newer libraries (0.18, not 0.11) give up between two calls once the client has taken
+      // nothing for the write timeout, without a word to the stream. A chunked stream decides
+      // itself how long its client may be slow, and is told that it left.
+      for (bool gone = false;;) {
+        // A chunked stream that returns false here has no last chunk.
+        if (!stream(sink)) return finished && chunked;
+        if (!chunked || finished || gone || stopped) return true;
+        const StreamSink::Room room = wait_for_room(raw, patience);
+        if (room == StreamSink::Room::kRoom) return true;
+        gone = room == StreamSink::Room::kGone;
+      }
     };
     const auto releaser = [closed](bool) {
       if (closed) {
