@@ -99,11 +99,9 @@ Result<Availability> read_availability(postgres::Connection& connection,
   if (auto right = check(query); !right) return right.error();
   return connection.snapshot([&](Transaction& tx) -> Result<Availability> {
     Availability out;
-    begin_reading(tx);
-    Scan scan(tx, out.broken);
     const Devices devices(query.devices);
     const Cuts cuts(query.bounds);
-    scan.read_hot(devices, cuts.begin(), cuts.end());
+    Scan scan(tx, out.broken, devices, cuts.begin(), cuts.end());
     std::map<DeviceId, size_t> places;
     for (const DeviceId device : query.devices) {
       if (!places.emplace(device, out.devices.size()).second) continue;

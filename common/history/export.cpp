@@ -376,11 +376,9 @@ Result<void> Export::find_hot() {
   }
   std::vector<BrokenRow> broken;
   auto done = connection_.snapshot([&](Transaction& tx) {
-    begin_reading(tx);
     for (std::vector<DeviceId>& of_partition : ids) {
       if (of_partition.empty()) continue;
-      Scan scan(tx, broken);
-      scan.read_hot(Devices(std::move(of_partition)), from_ms_, to_ms_);
+      const Scan scan(tx, broken, Devices(std::move(of_partition)), from_ms_, to_ms_);
       for (const auto& [device, results] : scan.hot()) hot_.insert(device);
     }
   });
@@ -480,10 +478,8 @@ Result<size_t> Export::read(size_t begin, size_t end, int64_t from_ms, int64_t t
     }
   };
   auto done = connection_.snapshot([&](Transaction& tx) {
-    begin_reading(tx);
-    Scan scan(tx, broken);
     const Devices devices(ids);
-    scan.read_hot(devices, from_ms, to_ms);
+    Scan scan(tx, broken, devices, from_ms, to_ms, {.results_first = true});
     const Names& names = scan.names();
     scan.results(devices, {from_ms, to_ms}, [&](DeviceId id, const Merged& merged) {
       Text& to = texts.at(id);

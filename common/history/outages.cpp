@@ -208,8 +208,7 @@ void read_checks(Transaction& tx, const OutageQuery& query, Outages& out) {
     to_ms = std::max(to_ms, outage.end_ms.value_or(query.now_ms) + 1);
   }
   if (ids.empty()) return;
-  Scan scan(tx, out.broken);
-  scan.read_hot(Devices(ids), from_ms, to_ms);
+  Scan scan(tx, out.broken, Devices(ids), from_ms, to_ms);
   for (const auto& [device, outages] : by_device) {
     count_checks(scan, device, outages, query.now_ms, out.broken);
     for (Outage* outage : outages) read_recovery(scan, *outage);

@@ -34,7 +34,7 @@ class Pieces {
   // Of a piece there may be several parts: their sum is meant.
   using Each = std::function<void(const Piece&, const Rollup&)>;
 
-  // Requires: scan.read_hot() of the devices and the window. Both must outlive this.
+  // Requires: the scan is of the devices and the window. Both must outlive this.
   Pieces(Scan& scan, std::vector<BrokenRow>& broken) : scan_(scan), broken_(broken) {}
 
   // Calls `each` for the pieces of the devices, in no stated order; `location`: of it only.

@@ -189,10 +189,8 @@ SlotAudit audit_slots(const Results& results, DeviceId device, uint32_t interval
 Result<Results> Reader::results(DeviceId device, int64_t from_ms, int64_t to_ms, size_t limit) {
   broken_.clear();
   return connection_.snapshot([&](Transaction& tx) {
-    begin_reading(tx);
-    Scan scan(tx, broken_);
     const Devices one({device});
-    scan.read_hot(one, from_ms, to_ms);
+    Scan scan(tx, broken_, one, from_ms, to_ms, {.results_first = true});
     Results out;
     Indices names(scan.names(), out);
     scan.results(one, {from_ms, to_ms}, [&](DeviceId, const Merged& merged) {
@@ -216,9 +214,7 @@ Result<Results> Reader::results(DeviceId device, int64_t from_ms, int64_t to_ms,
 Result<Reader::Latest> Reader::latest(int64_t since_ms) {
   broken_.clear();
   return connection_.snapshot([&](Transaction& tx) {
-    begin_reading(tx);
-    Scan scan(tx, broken_);
-    scan.read_hot({}, since_ms, kForever);
+    Scan scan(tx, broken_, {}, since_ms, kForever);
     Latest out;
     Indices names(scan.names(), out.names_and_echoes);
     scan.results({}, {since_ms, kForever}, [&](DeviceId device, const Merged& merged) {
@@ -235,9 +231,7 @@ Result<void> Reader::each_device(
     const std::function<void(DeviceId, const std::vector<Row>&)>& each) {
   broken_.clear();
   return connection_.snapshot([&](Transaction& tx) {
-    begin_reading(tx);
-    Scan scan(tx, broken_);
-    scan.read_hot({}, from_ms, to_ms);
+    Scan scan(tx, broken_, {}, from_ms, to_ms);
     Results results;
     Indices names(scan.names(), results);
     scan.results({}, {from_ms, to_ms}, [&](DeviceId device, const Merged& merged) {

@@ -13,11 +13,21 @@ namespace {
 
 using postgres::BinaryResult;
 using postgres::Params;
+using postgres::Pipeline;
 using postgres::Transaction;
 
 // Of one device so much is fetched at once: some megabytes at most.
 constexpr int64_t kFewMs = 32LL * 86'400'000;
 constexpr int kFetchRows = 10'000;
+
+constexpr const char* kLock =
+    "LOCK TABLE ONLY ping_hot, ONLY ping_chunks, ONLY ping_packed, ONLY ping_rollup_minutes,"
+    " ONLY ping_rollup_recent, ONLY ping_rollup_hours IN ACCESS SHARE MODE";
+// Much is read through few indexes of many leaves: no plan is worth compiling, and what comes by a
+// cursor is wanted to the end.
+constexpr const char* kSettings =
+    "SELECT set_config('jit', 'off', true), set_config('cursor_tuple_fraction', '1', true),"
+    " set_config('max_parallel_workers_per_gather', '0', true)";
 
 // Of the span that holds `ms`.
 int64_t span_begin(int64_t ms) {
@@ -194,13 +204,7 @@ std::vector<Stray> Merged::strays_of(const Entry& entry) const {
 // --- reading ----------------------------------------------------------------------------------
 
 void begin_reading(Transaction& tx) {
-  // Much is read through few indexes of many leaves: no plan is worth compiling, and what comes by
-  // a cursor is wanted to the end.
-  tx.exec(
-      "SET LOCAL jit = off; SET LOCAL cursor_tuple_fraction = 1;"
-      " SET LOCAL max_parallel_workers_per_gather = 0;"
-      " LOCK TABLE ONLY ping_hot, ONLY ping_chunks, ONLY ping_packed, ONLY ping_rollup_minutes,"
-      " ONLY ping_rollup_recent, ONLY ping_rollup_hours IN ACCESS SHARE MODE");
+  tx.exec(std::string(kLock) + "; " + kSettings);
 }
 
 void each_row(Transaction& tx, const std::string& statement, const Params& params,
@@ -220,38 +224,89 @@ void each_row(Transaction& tx, const std::string& statement, const Params& param
   tx.exec("CLOSE each_row");
 }
 
-Scan::Scan(Transaction& tx, std::vector<BrokenRow>& broken) : tx_(tx), broken_(broken) {
-  const BinaryResult names(tx_, "SELECT id, name FROM history_names", {});
-  for (int i = 0; i < names.rows(); ++i) names_.add(names.int32(i, 0), names.bytes(i, 1));
+namespace {
+
+bool is_few(const Devices& devices, const Scan::Range& range) {
+  return devices.ids().size() == 1 && range.to_ms - range.from_ms <= kFewMs;
 }
 
-void Scan::read_epochs() {
-  const BinaryResult r(
-      tx_, "SELECT producer, epoch, clock_steps FROM stream_epochs WHERE stream = 'ping'", {});
-  for (int i = 0; i < r.rows(); ++i) {
-    clock_steps_[{std::string(r.bytes(i, 0)), static_cast<uint64_t>(r.int64(i, 1))}] =
-        static_cast<uint32_t>(r.int16(i, 2));
-  }
-}
-
-void Scan::read_hot(const Devices& devices, int64_t from_ms, int64_t to_ms) {
-  hot_devices_ = devices;
-  hot_from_ms_ = from_ms;
-  hot_to_ms_ = to_ms;
-  read_epochs();
-  for (uint32_t p = 0; p < kPartitions; ++p) {
-    if (devices.has_partition(p)) read_hot_rows(static_cast<int16_t>(p));
-  }
-}
-
-void Scan::read_hot_rows(int16_t partition) {
+struct Statement {
+  std::string text;
   Params params;
-  params.int16(partition);
-  const BinaryResult rows(tx_,
-                          "SELECT batches, number FROM ping_hot WHERE partition = $1 AND number >"
-                          " (SELECT number FROM ping_watermarks WHERE partition = $1)"
-                          " ORDER BY number",
-                          params);
+};
+
+// What is stored for good of devices in a range: short chunks and packed rows.
+Statement stored_statement(const Devices& devices, const Scan::Range& range) {
+  Statement out;
+  // A chunk lies within one span, so it begins with the window's first span or later.
+  out.params.int64(span_begin(range.from_ms)).int64(range.to_ms);
+  const std::string where = "start_ms >= $1 AND start_ms < $2" + devices.where("device_id");
+  out.text = fmt::format(
+      "SELECT device_id, start_ms, step_ms, clock_steps, echoes, location_id, producer_id, samples,"
+      " extra, details, packed, part, true AS short FROM ping_chunks WHERE {}",
+      where);
+  if (range.packed) {
+    out.text += fmt::format(
+        " UNION ALL SELECT device_id, start_ms, step_ms, clock_steps, 0::smallint, location_id,"
+        " producer_id, NULL, NULL, details, packed, part, false FROM ping_packed WHERE {}",
+        where);
+  }
+  // In order of time a device's results need no sorting.
+  out.text += devices.ids().size() == 1 ? " ORDER BY start_ms, part"
+                                        : " ORDER BY device_id, start_ms, part";
+  return out;
+}
+
+}  // namespace
+
+Scan::Scan(Transaction& tx, std::vector<BrokenRow>& broken, Devices devices, int64_t from_ms,
+           int64_t to_ms, Options options)
+    : tx_(tx),
+      broken_(broken),
+      hot_devices_(std::move(devices)),
+      hot_from_ms_(from_ms),
+      hot_to_ms_(to_ms) {
+  Pipeline& pipeline = ahead_.emplace(tx);
+  pipeline.add(kLock, {});
+  pipeline.add(kSettings, {});
+  pipeline.add("SELECT id, name FROM history_names", {});
+  pipeline.add("SELECT producer, epoch, clock_steps FROM stream_epochs WHERE stream = 'ping'", {});
+  for (uint32_t p = 0; p < kPartitions; ++p) {
+    if (!hot_devices_.has_partition(p)) continue;
+    pipeline.add(
+        "SELECT batches, number FROM ping_hot WHERE partition = $1 AND number >"
+        " (SELECT number FROM ping_watermarks WHERE partition = $1) ORDER BY number",
+        Params().int16(static_cast<int16_t>(p)));
+  }
+  const Range range{from_ms, to_ms};
+  const bool results_too = options.results_first && is_few(hot_devices_, range);
+  if (results_too) {
+    const Statement stored = stored_statement(hot_devices_, range);
+    pipeline.add(stored.text, stored.params);
+  }
+  pipeline.send();
+  pipeline.next();
+  pipeline.next();
+  take_names(pipeline.next());
+  take_epochs(pipeline.next());
+  for (uint32_t p = 0; p < kPartitions; ++p) {
+    if (hot_devices_.has_partition(p)) take_hot_rows(pipeline.next());
+  }
+  if (!results_too) ahead_.reset();
+}
+
+void Scan::take_names(const BinaryResult& rows) {
+  for (int i = 0; i < rows.rows(); ++i) names_.add(rows.int32(i, 0), rows.bytes(i, 1));
+}
+
+void Scan::take_epochs(const BinaryResult& rows) {
+  for (int i = 0; i < rows.rows(); ++i) {
+    clock_steps_[{std::string(rows.bytes(i, 0)), static_cast<uint64_t>(rows.int64(i, 1))}] =
+        static_cast<uint32_t>(rows.int16(i, 2));
+  }
+}
+
+void Scan::take_hot_rows(const BinaryResult& rows) {
   for (int i = 0; i < rows.rows(); ++i) {
     auto done = gema::read_hot(rows.bytes(i, 0), [&](const HotRecord& record) {
       take_hot(record.producer, record.epoch, record.payload);
@@ -284,20 +339,6 @@ void Scan::take_hot(std::string_view producer, uint64_t epoch, std::string_view 
 
 void Scan::results(const Devices& devices, const Range& range,
                    const std::function<void(DeviceId, const Merged&)>& each) {
-  Params params;
-  // A chunk lies within one span, so it begins with the window's first span or later.
-  params.int64(span_begin(range.from_ms)).int64(range.to_ms);
-  const std::string where = "start_ms >= $1 AND start_ms < $2" + devices.where("device_id");
-  std::string statement = fmt::format(
-      "SELECT device_id, start_ms, step_ms, clock_steps, echoes, location_id, producer_id, samples,"
-      " extra, details, packed, part, true AS short FROM ping_chunks WHERE {}",
-      where);
-  if (range.packed) {
-    statement += fmt::format(
-        " UNION ALL SELECT device_id, start_ms, step_ms, clock_steps, 0::smallint, location_id,"
-        " producer_id, NULL, NULL, details, packed, part, false FROM ping_packed WHERE {}",
-        where);
-  }
   DeviceId current = 0;
   bool any = false;
   auto finish = [&] {
@@ -308,23 +349,27 @@ void Scan::results(const Devices& devices, const Range& range,
     stored_.clear();
   };
   std::vector<DeviceId> stored;  // of those that are hot, too
-  // In order of time a device's results need no sorting.
-  each_row(
-      tx_,
-      statement + (devices.ids().size() == 1 ? " ORDER BY start_ms, part"
-                                             : " ORDER BY device_id, start_ms, part"),
-      params,
-      [&](const BinaryResult& rows, int i) {
-        const auto device = static_cast<DeviceId>(rows.int64(i, 0));
-        if (!any || device != current) {
-          finish();
-          current = device;
-          any = true;
-          if (hot_.contains(device)) stored.push_back(device);
-        }
-        take_chunk(rows, i);
-      },
-      devices.ids().size() == 1 && range.to_ms - range.from_ms <= kFewMs);
+  auto take = [&](const BinaryResult& rows, int i) {
+    const auto device = static_cast<DeviceId>(rows.int64(i, 0));
+    if (!any || device != current) {
+      finish();
+      current = device;
+      any = true;
+      if (hot_.contains(device)) stored.push_back(device);
+    }
+    take_chunk(rows, i);
+  };
+  if (ahead_) {
+    GEMA_ASSERT(range.from_ms == hot_from_ms_ && range.to_ms == hot_to_ms_ && range.packed);
+    {
+      const BinaryResult rows = ahead_->next();
+      for (int i = 0; i < rows.rows(); ++i) take(rows, i);
+    }
+    ahead_.reset();
+  } else {
+    const Statement statement = stored_statement(devices, range);
+    each_row(tx_, statement.text, statement.params, take, is_few(devices, range));
+  }
   finish();
   for (const auto& [device, results] : hot_) {
     if (!devices.has(device) || std::binary_search(stored.begin(), stored.end(), device)) continue;

@@ -129,11 +129,18 @@ void each_row(postgres::Transaction& tx, const std::string& statement,
 
 class Scan {
  public:
-  // Requires: begin_reading().
-  Scan(postgres::Transaction& tx, std::vector<BrokenRow>& broken);
+  struct Options {
+    // results() of the same devices and range comes first, and is asked for with the rest.
+    bool results_first = false;
+  };
+  // Begins reading, and reads the hot rows of devices in [from_ms, to_ms). In one round trip.
+  // Requires: nothing was done in the transaction, or begin_reading() first.
+  Scan(postgres::Transaction& tx, std::vector<BrokenRow>& broken, Devices devices, int64_t from_ms,
+       int64_t to_ms, Options options);
+  Scan(postgres::Transaction& tx, std::vector<BrokenRow>& broken, Devices devices, int64_t from_ms,
+       int64_t to_ms)
+      : Scan(tx, broken, std::move(devices), from_ms, to_ms, Options()) {}
 
-  // Reads the hot rows of devices in [from_ms, to_ms). Once, before anything else.
-  void read_hot(const Devices& devices, int64_t from_ms, int64_t to_ms);
   const std::map<DeviceId, DeviceResults>& hot() const { return hot_; }
 
   struct Range {
@@ -151,13 +158,15 @@ class Scan {
   postgres::Transaction& tx() { return tx_; }
 
  private:
-  void read_epochs();
-  void read_hot_rows(int16_t partition);
+  void take_names(const postgres::BinaryResult& rows);
+  void take_epochs(const postgres::BinaryResult& rows);
+  void take_hot_rows(const postgres::BinaryResult& rows);
   void take_hot(std::string_view producer, uint64_t epoch, std::string_view payload);
   void take_chunk(const postgres::BinaryResult& rows, int i);
 
   postgres::Transaction& tx_;
   std::vector<BrokenRow>& broken_;
+  std::optional<postgres::Pipeline> ahead_;  // the answer for results() is the next in it
   Names names_;
   std::map<std::pair<std::string, uint64_t>, uint32_t> clock_steps_;
   Devices hot_devices_;

@@ -117,10 +117,8 @@ Result<Series> read_series(postgres::Connection& connection, const SeriesQuery& 
   if (auto right = check(query); !right) return right.error();
   return connection.snapshot([&](Transaction& tx) {
     Series out{.from_ms = query.from_ms, .to_ms = query.to_ms};
-    begin_reading(tx);
-    Scan scan(tx, out.broken);
     const Devices devices(query.devices);
-    scan.read_hot(devices, query.from_ms, query.to_ms);
+    Scan scan(tx, out.broken, devices, query.from_ms, query.to_ms);
     std::optional<int32_t> location;
     if (query.location) {
       location = scan.names().find(*query.location);

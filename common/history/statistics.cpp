@@ -35,10 +35,8 @@ Result<WindowStatistics> read_statistics(postgres::Connection& connection,
   return connection.snapshot([&](Transaction& tx) {
     WindowStatistics out{.to_ms = query.to_ms};
     out.from_ms = query.whole_hours ? floor_to(query.from_ms, kHourMs) : query.from_ms;
-    begin_reading(tx);
-    Scan scan(tx, out.broken);
     const Devices devices = query.devices.empty() ? Devices() : Devices(query.devices);
-    scan.read_hot(devices, out.from_ms, out.to_ms);
+    Scan scan(tx, out.broken, devices, out.from_ms, out.to_ms);
     std::optional<int32_t> location;
     if (query.location) {
       location = scan.names().find(*query.location);

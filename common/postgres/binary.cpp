@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "common/base/assert.h"
+
 namespace gema::postgres {
 namespace {
 
@@ -201,6 +203,51 @@ void BinaryResult::check(Transaction& tx) const {
   if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
     fail(tx.raw(), result_.get(), "statement");
   }
+}
+
+Pipeline::Pipeline(Transaction& tx) : tx_(tx) {
+  if (PQenterPipelineMode(tx_.raw()) != 1) fail(tx_.raw(), nullptr, "pipeline");
+}
+
+Pipeline::~Pipeline() {
+  drain();
+}
+
+void Pipeline::add(const std::string& statement, const Params& params) {
+  GEMA_ASSERT(!sent_);
+  const Pointers p(params.values_);
+  if (PQsendQueryParams(tx_.raw(), statement.c_str(), p.count(), nullptr, p.values.data(),
+                        p.lengths.data(), p.formats.data(), 1) != 1) {
+    fail(tx_.raw(), nullptr, "statement");
+  }
+}
+
+void Pipeline::send() {
+  GEMA_ASSERT(!sent_);
+  if (PQpipelineSync(tx_.raw()) != 1) fail(tx_.raw(), nullptr, "pipeline");
+  sent_ = true;
+}
+
+BinaryResult Pipeline::next() {
+  GEMA_ASSERT(sent_);
+  BinaryResult result(PQgetResult(tx_.raw()));
+  result.check(tx_);
+  PQclear(PQgetResult(tx_.raw()));  // the null that ends a statement's answer
+  return result;
+}
+
+// Up to where the server is in step again, or the connection is lost.
+void Pipeline::drain() {
+  if (!sent_ && PQpipelineSync(tx_.raw()) != 1) return;
+  // Two nulls in a row: nothing more comes.
+  for (int nulls = 0; nulls < 2 && PQstatus(tx_.raw()) == CONNECTION_OK;) {
+    PGresult* result = PQgetResult(tx_.raw());
+    nulls = result == nullptr ? nulls + 1 : 0;
+    const bool end = PQresultStatus(result) == PGRES_PIPELINE_SYNC;
+    PQclear(result);
+    if (end) break;
+  }
+  PQexitPipelineMode(tx_.raw());
 }
 
 int16_t BinaryResult::int16(int row, int column) const {

@@ -55,6 +55,7 @@ class Params {
 
  private:
   friend class BinaryResult;
+  friend class Pipeline;
   std::vector<std::string> values_;
 };
 
@@ -91,9 +92,43 @@ class BinaryResult {
   [[nodiscard]] bool int32_array(int row, int column, std::vector<int32_t>& out) const;
 
  private:
+  friend class Pipeline;
+  explicit BinaryResult(PGresult* result) : result_(result, &PQclear) {}
   void check(Transaction& tx) const;
 
   std::unique_ptr<PGresult, decltype(&PQclear)> result_;
+};
+
+// Several statements for one round trip: all are sent before the first is answered, and the server
+// runs the next while an answer is being read.
+//
+//   Pipeline p(tx);
+//   p.add(...); p.add(...);
+//   p.send();
+//   const BinaryResult first = p.next(), second = p.next();
+//
+// One that fails fails those after it, and the transaction. While it lives, nothing else may be
+// done in the transaction. Requires: what is sent is small (some KB: the server reads no further
+// while nobody reads what it answers).
+class Pipeline {
+ public:
+  explicit Pipeline(Transaction& tx);
+  // Passes over answers that were not asked for.
+  ~Pipeline();
+  Pipeline(const Pipeline&) = delete;
+  Pipeline& operator=(const Pipeline&) = delete;
+
+  // One statement.
+  void add(const std::string& statement, const Params& params);
+  void send();
+  // Requires: send(), and not more often than add().
+  BinaryResult next();
+
+ private:
+  void drain();
+
+  Transaction& tx_;
+  bool sent_ = false;
 };
 
 }  // namespace gema::postgres

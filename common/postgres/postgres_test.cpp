@@ -201,6 +201,82 @@ TEST_F(Postgres, CopiesAndReadsBackInBinary) {
   ASSERT_TRUE(read) << read.error().message;
 }
 
+TEST_F(Postgres, AnswersAPipelineInTurn) {
+  auto c = connect();
+  const auto sums = c->snapshot([](Transaction& tx) {
+    std::vector<int64_t> out;
+    {
+      Pipeline p(tx);
+      p.add("LOCK TABLE pg_class IN ACCESS SHARE MODE", {});
+      // Together more than a socket holds.
+      p.add("SELECT g::bigint, repeat('x', 1000) FROM generate_series(1, 3000) g", {});
+      p.add("SELECT $1::bigint + $2", Params().int64(40).int64(2));
+      p.add("SELECT 7::bigint", {});
+      p.send();
+      EXPECT_EQ(p.next().rows(), 0);
+      const BinaryResult many = p.next();
+      EXPECT_EQ(many.rows(), 3000);
+      EXPECT_EQ(many.bytes(2999, 1), std::string(1000, 'x'));
+      out = {many.int64(2999, 0), p.next().int64(0, 0)};
+      // The last answer is not asked for.
+    }
+    out.push_back(tx.exec("SELECT 9::bigint")[0][0].as<int64_t>());
+    return out;
+  });
+  ASSERT_TRUE(sums) << sums.error().message;
+  EXPECT_EQ(*sums, (std::vector<int64_t>{3000, 42, 9}));
+}
+
+TEST_F(Postgres, APipelineThatIsNotSentDoesNothing) {
+  auto c = connect();
+  ASSERT_TRUE(c->transact([](Transaction& tx) { tx.exec("CREATE TABLE t (a int)"); }));
+  const auto done = c->transact([](Transaction& tx) {
+    { const Pipeline p(tx); }
+    tx.exec("INSERT INTO t VALUES (1)");
+  });
+  EXPECT_TRUE(done) << done.error().message;
+  EXPECT_TRUE(c->usable());
+}
+
+TEST_F(Postgres, AFailureInAPipelineEndsTheTransactionNotTheConnection) {
+  auto c = connect();
+  for (const size_t failing : {0U, 1U, 2U}) {
+    const auto failed = c->snapshot([&](Transaction& tx) {
+      Pipeline p(tx);
+      for (size_t i = 0; i < 3; ++i) {
+        p.add(i == failing ? "SELECT 1 / (random() * 0)::integer" : "SELECT 1", {});
+      }
+      p.send();
+      for (size_t i = 0; i < 3; ++i) {
+        EXPECT_LE(i, failing);
+        p.next();
+      }
+    });
+    ASSERT_FALSE(failed);
+    EXPECT_EQ(failed.error().code, Errc::kBadInput);
+    EXPECT_NE(failed.error().message.find("SQLSTATE 22012"), std::string::npos);
+    EXPECT_TRUE(c->usable());
+    const auto next =
+        c->snapshot([](Transaction& tx) { return tx.exec("SELECT 1")[0][0].as<int64_t>(); });
+    ASSERT_TRUE(next) << next.error().message;
+  }
+}
+
+TEST_F(Postgres, APipelineWhoseServerGoesAwayEndsTheConnection) {
+  auto c = connect();
+  const auto failed = c->snapshot([](Transaction& tx) {
+    Pipeline p(tx);
+    p.add("SELECT 1", {});
+    p.add("SELECT pg_terminate_backend(pg_backend_pid())", {});
+    p.add("SELECT 1", {});
+    p.send();
+    for (int i = 0; i < 3; ++i) p.next();
+  });
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().code, Errc::kUnavailable) << failed.error().message;
+  EXPECT_FALSE(c->usable());
+}
+
 TEST_F(Postgres, RollsBackAFailedCopy) {
   auto c = connect();
   ASSERT_TRUE(c->transact([](Transaction& tx) { tx.exec("CREATE TABLE t (a int PRIMARY KEY)"); }));

@@ -41,7 +41,7 @@ def window(stack, lab):
     wait_for("20 s", lambda: now_ms() > begin + 20_000)
     end = now_ms()
     for device in (FINE_ID, GONE_ID, LOSSY_ID):
-        wait_for("all in history", lambda d=device: (columns(stack, d)["columns"]["at"] or [0])[-1] > end + 2000)
+        wait_for("all in history", lambda d=device: (column(columns(stack, d), "at") or [0])[-1] > end + 2000)
     return {"from": begin, "to": end}
 
 
@@ -50,8 +50,15 @@ def columns(stack, device, **parameters):
 
 
 def column(body, name):
-    """A column, also when it is the same in all rows."""
-    return body["columns"].get(name, [body["constant"].get(name)] * body["count"])
+    """One value for each result, whether the body tells it so or in runs."""
+    if name in body["columns"]:
+        values = body["columns"][name]
+    elif name == "at":
+        values = [first + i * step for first, step, number in body["runs"]["at"] for i in range(number)]
+    else:
+        values = [value for value, number in body["runs"][name] for _ in range(number)]
+    assert len(values) == body["count"]
+    return values
 
 
 def words(body):
@@ -75,7 +82,7 @@ def error(stack, path, status, **parameters):
 
 def test_columns_say_what_rows_say(stack, window):
     body = columns(stack, FINE_ID, **window)
-    at = body["columns"]["at"]
+    at = column(body, "at")
     assert body["count"] == len(at) >= 19 and at == sorted(at)
     assert all(window["from"] <= t < window["to"] for t in at)
     assert set(words(body)) == {"answered"}
@@ -85,19 +92,19 @@ def test_columns_say_what_rows_say(stack, window):
     assert body["names"][column(body, "location")[0]] == "default"
     # RFC 3339 is the same window.
     texts = {name: rfc3339(value) for name, value in window.items()}
-    assert columns(stack, FINE_ID, **texts)["columns"]["at"] == at
+    assert column(columns(stack, FINE_ID, **texts), "at") == at
     # What history's own audit found.
     audit, gaps = stack.audit(1, 1, window["from"], window["to"])
     assert gaps == 0 and audit[1]["found"] == body["count"]
 
 
 def test_pages_add_up_to_the_whole(stack, window):
-    whole = columns(stack, FINE_ID, **window)["columns"]["at"]
+    whole = column(columns(stack, FINE_ID, **window), "at")
     collected, before = [], None
     while True:
         more = {} if before is None else {"before": before}
         page = columns(stack, FINE_ID, limit=7, **window, **more)
-        collected = page["columns"]["at"] + collected
+        collected = column(page, "at") + collected
         before = page["next_before"]
         if before is None:
             break
@@ -114,7 +121,7 @@ def test_a_series_sums_up_the_results(stack, window):
     # Many points: each is a result.
     fine = stack.json(f"/api/v1/devices/{FINE_ID}/series", points=1000, **window)
     assert fine["step_ms"] == 0
-    assert fine["series"][0]["columns"]["at"] == columns(stack, FINE_ID, **window)["columns"]["at"]
+    assert fine["series"][0]["columns"]["at"] == column(columns(stack, FINE_ID, **window), "at")
     group = stack.json("/api/v1/series", device=f"{FINE_ID},{GONE_ID}", points=1, **window)
     counted = [columns(stack, d, **window)["count"] for d in (FINE_ID, GONE_ID)]
     merged = group["series"][0]["columns"]
@@ -129,7 +136,7 @@ def test_the_outage_is_told_by_all_routes(stack, window):
                   for k in ("start", "end"))
     assert abs(end - begin - outage["duration_ms"]) < 1
     results = columns(stack, GONE_ID, **window)
-    failed = [t for t, word in zip(results["columns"]["at"], words(results)) if word == "failed"]
+    failed = [t for t, word in zip(column(results, "at"), words(results)) if word == "failed"]
     assert failed[0] == round(begin) and failed[-1] < end and outage["failed_checks"] == len(failed)
     assert rows(stack, "/api/v1/outages", active=1) == []
     assert rows(stack, f"/api/v1/devices/{FINE_ID}/outages") == []
@@ -175,7 +182,7 @@ def test_an_export_piped_by_curl_is_what_history_holds(stack, window, form):
     for device in (FINE_ID, GONE_ID, LOSSY_ID):
         body = columns(stack, device, **window)
         mine = [row for row in exported if int(row["device_id"]) == device]
-        assert [row["at"] for row in mine] == [rfc3339(t) for t in body["columns"]["at"]]
+        assert [row["at"] for row in mine] == [rfc3339(t) for t in column(body, "at")]
         assert [row["verdict"] for row in mine] == words(body)
         assert [int(row.get("rtt_mean_us") or 0) for row in mine] == [rtt or 0 for rtt in body["columns"]["rtt_us"]]
     assert len(exported) == sum(columns(stack, d, **window)["count"] for d in (1, 2, 3))

@@ -70,8 +70,9 @@ void ImportedOutages::open(int64_t from_ms) {
 template <class Each>
 void ImportedOutages::read(int64_t from_ms, int64_t to_ms, Each&& each) {
   std::vector<history::BrokenRow> broken;  // the import says of its own
-  history::Scan scan(tx_, broken);
   const history::Devices one({device_});
+  const history::Devices none(std::vector<DeviceId>{});  // hot rows are not the past
+  history::Scan scan(tx_, broken, none, from_ms, to_ms);
   std::vector<OutageCheck> checks;
   while (from_ms < to_ms) {
     const int64_t end_ms = std::min(to_ms, hour_of(from_ms) + kDayMs);

@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 
 namespace gema::gateway {
@@ -31,6 +32,14 @@ class NumberArray {
   void null() {
     make_room();
     for (const char c : {'n', 'u', 'l', 'l', ','}) buffer_[at_++] = c;
+  }
+  // [value,...]. Requires: some values.
+  void array(std::initializer_list<int64_t> values) {
+    make_room();
+    buffer_[at_++] = '[';
+    for (const int64_t value : values) number(value);
+    buffer_[at_ - 1] = ']';
+    buffer_[at_++] = ',';
   }
   // value with `decimals` digits after the point, trailing zeros left out. Requires: finite, its
   // magnitude below 2^53 / 10^decimals; decimals <= 6.

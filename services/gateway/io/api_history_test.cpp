@@ -58,7 +58,7 @@ Rollup rollup_of(uint64_t answered, uint64_t failed, uint32_t rtt_us) {
 
 // --- results ----------------------------------------------------------------------------------
 
-TEST_F(HistoryApiTest, ResultsInColumnsTellOnceWhatIsTheSameInAllRows) {
+TEST_F(HistoryApiTest, ResultsInColumnsTellOnceWhatIsTheSameInRowsThatFollowEachOther) {
   start();
   results_ = two_results();
   const Answer answer =
@@ -77,23 +77,47 @@ TEST_F(HistoryApiTest, ResultsInColumnsTellOnceWhatIsTheSameInAllRows) {
   EXPECT_EQ(answer.body.find('<'), std::string::npos);
   EXPECT_EQ(body.at("verdicts").at("2"), "not measured");
   EXPECT_EQ(body.at("reasons").at("2"), "timeout");
-  EXPECT_EQ(body.at("columns"),
-            json::parse(R"({"at":[1758246347075,1758246348075],"rtt_us":[1500,null],
-                            "verdict":[0,1],"reason":[0,2],"echoes_answered":[1,0]})"));
-  EXPECT_EQ(body.at("constant"),
-            json::parse(R"({"echoes_sent":2,"interval_ms":1000,"location":0,"prober":1})"));
+  EXPECT_EQ(body.at("columns"), json::parse(R"({"rtt_us":[1500,null]})"));
+  EXPECT_EQ(body.at("runs"), json::parse(R"({"at":[[1758246347075,1000,2]],"verdict":[[0,1],[1,1]],
+                            "reason":[[0,1],[2,1]],"echoes_sent":[[2,2]],
+                            "echoes_answered":[[1,1],[0,1]],"interval_ms":[[1000,2]],
+                            "location":[[0,2]],"prober":[[1,2]]})"));
   EXPECT_EQ(asked_results.from_ms, kEpochMs);
   EXPECT_EQ(asked_results.to_ms, kEpochMs + 5000);
   EXPECT_EQ(asked_results.limit, static_cast<size_t>(kColumnRowsDefault));
   EXPECT_EQ(asked_results.interval_ms, 1000u);
 }
 
+// Another step, a slot that is missing, one that stands alone, two locations with the same slot.
+TEST_F(HistoryApiTest, InstantsInColumnsAreRunsOfEqualSteps) {
+  start();
+  results_ = two_results();
+  const history::Row row = results_->rows.front();
+  results_->rows.clear();
+  for (const int64_t at : {0, 1000, 2000, 7000, 9000, 9000, 40'000}) {
+    results_->rows.push_back(row);
+    results_->rows.back().due_ms = kEpochMs + at;
+  }
+  const json body = get("/api/v1/devices/1/results?format=columns").parsed();
+  EXPECT_EQ(body.at("runs").at("at"),
+            (json{{kEpochMs, 1000, 3}, {kEpochMs + 7000, 2000, 2}, {kEpochMs + 9000, 31'000, 2}}));
+  std::vector<int64_t> expanded;
+  for (const json& run : body.at("runs").at("at")) {
+    for (int64_t i = 0; i < run[2]; ++i) {
+      expanded.push_back(run[0].get<int64_t>() + i * run[1].get<int64_t>() - kEpochMs);
+    }
+  }
+  EXPECT_EQ(expanded, (std::vector<int64_t>{0, 1000, 2000, 7000, 9000, 9000, 40'000}));
+  EXPECT_EQ(body.at("runs").at("prober"), (json{{row.producer, 7}}));
+}
+
 TEST_F(HistoryApiTest, ADeviceWithoutResultsHasEmptyColumns) {
   start();
   const json body = get("/api/v1/devices/3/results?format=columns").parsed();
   EXPECT_EQ(body.at("count"), 0);
-  EXPECT_EQ(body.at("columns").at("at"), json::array());
-  EXPECT_EQ(body.at("columns").at("verdict"), json::array());
+  EXPECT_EQ(body.at("columns").at("rtt_us"), json::array());
+  EXPECT_EQ(body.at("runs").at("at"), json::array());
+  EXPECT_EQ(body.at("runs").at("verdict"), json::array());
 }
 
 TEST_F(HistoryApiTest, OlderPagesBeginWhereTheLastOneEnded) {

@@ -48,35 +48,38 @@ uint64_t echoes_answered(const Results& results, const Row& row) {
   return answered;
 }
 
-// A column whose value is the same in all rows is told once.
-class Constants {
- public:
-  Constants(Json& json, const std::vector<Row>& rows) : json_(json), rows_(rows) {}
-
-  template <class Value>
-  void add(std::string_view name, const Value& value) {
-    const bool same = std::all_of(rows_.begin(), rows_.end(), [&](const Row& row) {
-      return value(row) == value(rows_.front());
-    });
-    if (same && !rows_.empty()) {
-      same_.emplace_back(name, static_cast<int64_t>(value(rows_.front())));
-    } else {
-      column(json_, name, rows_, [&](NumberArray& array, const Row& row) {
-        array.number(static_cast<int64_t>(value(row)));
-      });
+// "name":[[value,count],...]: a value once for all rows that follow each other with it.
+template <class Value>
+void value_runs(Json& json, std::string_view name, const std::vector<Row>& rows,
+                const Value& value) {
+  json.value(name, [&](std::string& out) {
+    NumberArray runs(out);
+    for (size_t begin = 0; begin < rows.size();) {
+      const auto same = value(rows[begin]);
+      size_t end = begin + 1;
+      while (end < rows.size() && value(rows[end]) == same) ++end;
+      runs.array({static_cast<int64_t>(same), static_cast<int64_t>(end - begin)});
+      begin = end;
     }
-  }
-  void write() {
-    json_.key("constant").object();
-    for (const auto& [name, value] : same_) json_.number(name, value);
-    json_.end_object();
-  }
+    runs.end();
+  });
+}
 
- private:
-  Json& json_;
-  const std::vector<Row>& rows_;
-  std::vector<std::pair<std::string_view, int64_t>> same_;
-};
+// "name":[[first,step_ms,count],...]: instants, each step_ms after the one before. The step of one
+// that stands alone is 0.
+void instant_runs(Json& json, std::string_view name, const std::vector<Row>& rows) {
+  json.value(name, [&](std::string& out) {
+    NumberArray runs(out);
+    for (size_t begin = 0; begin < rows.size();) {
+      size_t end = begin + 1;
+      const int64_t step_ms = end < rows.size() ? rows[end].due_ms - rows[begin].due_ms : 0;
+      while (end < rows.size() && rows[end].due_ms - rows[end - 1].due_ms == step_ms) ++end;
+      runs.array({rows[begin].due_ms, step_ms, static_cast<int64_t>(end - begin)});
+      begin = end;
+    }
+    runs.end();
+  });
+}
 
 template <class Enum>
 void write_words(Json& json, std::string_view name, int last, Enum (*of)(int)) {
@@ -245,9 +248,18 @@ std::string results_columns_json(DeviceId id, Window window, const Results& resu
   json.end_array();
   write_words<Verdict>(json, "verdicts", 2, [](int i) { return static_cast<Verdict>(i); });
   write_words<Reason>(json, "reasons", kReasonMax, [](int i) { return static_cast<Reason>(i); });
-  json.key("columns").object();
   const auto& rows = results.rows;
-  column(json, "at", rows, [](NumberArray& array, const Row& row) { array.number(row.due_ms); });
+  json.key("runs").object();
+  instant_runs(json, "at", rows);
+  value_runs(json, "verdict", rows, [](const Row& row) { return static_cast<int>(row.verdict); });
+  value_runs(json, "reason", rows, [](const Row& row) { return static_cast<int>(row.reason); });
+  value_runs(json, "echoes_sent", rows, echoes_sent);
+  value_runs(json, "echoes_answered", rows,
+             [&](const Row& row) { return echoes_answered(results, row); });
+  value_runs(json, "interval_ms", rows, [](const Row& row) { return row.interval_ms; });
+  value_runs(json, "location", rows, [](const Row& row) { return row.location; });
+  value_runs(json, "prober", rows, [](const Row& row) { return row.producer; });
+  json.end_object().key("columns").object();
   column(json, "rtt_us", rows, [&](NumberArray& array, const Row& row) {
     if (row.rtt_us > 0 || echoes_answered(results, row) > 0) {
       array.number(row.rtt_us);
@@ -255,17 +267,7 @@ std::string results_columns_json(DeviceId id, Window window, const Results& resu
       array.null();
     }
   });
-  Constants others(json, rows);
-  others.add("verdict", [](const Row& row) { return static_cast<int>(row.verdict); });
-  others.add("reason", [](const Row& row) { return static_cast<int>(row.reason); });
-  others.add("echoes_sent", echoes_sent);
-  others.add("echoes_answered", [&](const Row& row) { return echoes_answered(results, row); });
-  others.add("interval_ms", [](const Row& row) { return row.interval_ms; });
-  others.add("location", [](const Row& row) { return row.location; });
-  others.add("prober", [](const Row& row) { return row.producer; });
-  json.end_object();
-  others.write();
-  json.end_object();
+  json.end_object().end_object();
   return json.take();
 }
 
