@@ -18,7 +18,7 @@ using postgres::Transaction;
 
 // Of one device so much is fetched at once: some megabytes at most.
 constexpr int64_t kFewMs = 32LL * 86'400'000;
-constexpr int kFetchRows = 10'000;
+constexpr int kFetchRows = 4'000;
 
 constexpr const char* kLock =
     "LOCK TABLE ONLY ping_hot, ONLY ping_chunks, ONLY ping_packed, ONLY ping_rollup_minutes,"
@@ -214,12 +214,23 @@ void each_row(Transaction& tx, const std::string& statement, const Params& param
     for (int i = 0; i < rows.rows(); ++i) each(rows, i);
     return;
   }
-  const BinaryResult declared(tx, "DECLARE each_row NO SCROLL CURSOR FOR " + statement, params);
+  // The server finds the next rows while these are being read.
   const std::string fetch = fmt::format("FETCH {} FROM each_row", kFetchRows);
-  while (true) {
-    const BinaryResult rows(tx, fetch, {});
-    for (int i = 0; i < rows.rows(); ++i) each(rows, i);
-    if (rows.rows() < kFetchRows) break;
+  {
+    Pipeline pipeline(tx);
+    pipeline.add("DECLARE each_row NO SCROLL CURSOR FOR " + statement, params);
+    pipeline.add(fetch, {});
+    pipeline.send_and_go_on();
+    pipeline.next();
+    for (bool more = true; more;) {
+      const BinaryResult rows = pipeline.next();
+      more = rows.rows() == kFetchRows;
+      if (more) {
+        pipeline.add(fetch, {});
+        pipeline.send_and_go_on();
+      }
+      for (int i = 0; i < rows.rows(); ++i) each(rows, i);
+    }
   }
   tx.exec("CLOSE each_row");
 }

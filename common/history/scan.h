@@ -121,7 +121,7 @@ class Merged {
 void begin_reading(postgres::Transaction& tx);
 
 // Calls `each` for every row of a statement, some thousand of them in memory at a time; all at
-// once, and so with fewer round trips, when there are `few`.
+// once, and so with fewer round trips, when there are `few`. `each` asks nothing of the database.
 void each_row(postgres::Transaction& tx, const std::string& statement,
               const postgres::Params& params,
               const std::function<void(const postgres::BinaryResult&, int row)>& each,

@@ -214,7 +214,7 @@ Pipeline::~Pipeline() {
 }
 
 void Pipeline::add(const std::string& statement, const Params& params) {
-  GEMA_ASSERT(!sent_);
+  GEMA_ASSERT(!all_sent_);
   const Pointers p(params.values_);
   if (PQsendQueryParams(tx_.raw(), statement.c_str(), p.count(), nullptr, p.values.data(),
                         p.lengths.data(), p.formats.data(), 1) != 1) {
@@ -223,13 +223,19 @@ void Pipeline::add(const std::string& statement, const Params& params) {
 }
 
 void Pipeline::send() {
-  GEMA_ASSERT(!sent_);
+  GEMA_ASSERT(!all_sent_);
   if (PQpipelineSync(tx_.raw()) != 1) fail(tx_.raw(), nullptr, "pipeline");
-  sent_ = true;
+  all_sent_ = true;
+}
+
+void Pipeline::send_and_go_on() {
+  GEMA_ASSERT(!all_sent_);
+  if (PQsendFlushRequest(tx_.raw()) != 1 || PQflush(tx_.raw()) != 0) {
+    fail(tx_.raw(), nullptr, "pipeline");
+  }
 }
 
 BinaryResult Pipeline::next() {
-  GEMA_ASSERT(sent_);
   BinaryResult result(PQgetResult(tx_.raw()));
   result.check(tx_);
   PQclear(PQgetResult(tx_.raw()));  // the null that ends a statement's answer
@@ -238,7 +244,7 @@ BinaryResult Pipeline::next() {
 
 // Up to where the server is in step again, or the connection is lost.
 void Pipeline::drain() {
-  if (!sent_ && PQpipelineSync(tx_.raw()) != 1) return;
+  if (!all_sent_ && PQpipelineSync(tx_.raw()) != 1) return;
   // Two nulls in a row: nothing more comes.
   for (int nulls = 0; nulls < 2 && PQstatus(tx_.raw()) == CONNECTION_OK;) {
     PGresult* result = PQgetResult(tx_.raw());

@@ -99,8 +99,8 @@ class BinaryResult {
   std::unique_ptr<PGresult, decltype(&PQclear)> result_;
 };
 
-// Several statements for one round trip: all are sent before the first is answered, and the server
-// runs the next while an answer is being read.
+// Statements that do not wait for each other's answers: several for one round trip, or the next
+// under way while an answer is being read.
 //
 //   Pipeline p(tx);
 //   p.add(...); p.add(...);
@@ -108,8 +108,8 @@ class BinaryResult {
 //   const BinaryResult first = p.next(), second = p.next();
 //
 // One that fails fails those after it, and the transaction. While it lives, nothing else may be
-// done in the transaction. Requires: what is sent is small (some KB: the server reads no further
-// while nobody reads what it answers).
+// done in the transaction. Requires: what is sent without next() is small (some KB: the server
+// reads no further while nobody reads what it answers).
 class Pipeline {
  public:
   explicit Pipeline(Transaction& tx);
@@ -120,15 +120,18 @@ class Pipeline {
 
   // One statement.
   void add(const std::string& statement, const Params& params);
+  // What was added goes to the server. Nothing may be added afterwards.
   void send();
-  // Requires: send(), and not more often than add().
+  // The same, but more will follow. Costs a round trip more in the end.
+  void send_and_go_on();
+  // Requires: it was sent; not more often than add().
   BinaryResult next();
 
  private:
   void drain();
 
   Transaction& tx_;
-  bool sent_ = false;
+  bool all_sent_ = false;
 };
 
 }  // namespace gema::postgres

@@ -227,6 +227,32 @@ TEST_F(Postgres, AnswersAPipelineInTurn) {
   EXPECT_EQ(*sums, (std::vector<int64_t>{3000, 42, 9}));
 }
 
+TEST_F(Postgres, APipelineGoesOnWhileAnswersAreRead) {
+  auto c = connect();
+  const auto sum = c->snapshot([](Transaction& tx) {
+    int64_t out = 0;
+    {
+      Pipeline p(tx);
+      p.add("DECLARE numbers CURSOR FOR SELECT g::bigint FROM generate_series(1, 1000) g", {});
+      p.add("FETCH 7 FROM numbers", {});
+      p.send_and_go_on();
+      p.next();
+      for (bool more = true; more;) {
+        const BinaryResult rows = p.next();
+        more = rows.rows() == 7;
+        p.add("FETCH 7 FROM numbers", {});
+        p.send_and_go_on();
+        for (int i = 0; i < rows.rows(); ++i) out += rows.int64(i, 0);
+      }
+      // The last answer is not asked for.
+    }
+    tx.exec("CLOSE numbers");
+    return out;
+  });
+  ASSERT_TRUE(sum) << sum.error().message;
+  EXPECT_EQ(*sum, 500'500);
+}
+
 TEST_F(Postgres, APipelineThatIsNotSentDoesNothing) {
   auto c = connect();
   ASSERT_TRUE(c->transact([](Transaction& tx) { tx.exec("CREATE TABLE t (a int)"); }));
