@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <memory>
 #include <optional>
 #include <set>
 
@@ -14,6 +12,7 @@
 #include "common/postgres/binary.h"
 #include "services/cli/core/outage_maker.h"
 #include "services/cli/core/runs.h"
+#include "services/cli/io/import_day.h"
 #include "services/cli/io/import_outages.h"
 #include "services/cli/io/import_writer.h"
 
@@ -21,26 +20,15 @@ namespace gema::cli {
 namespace {
 
 using postgres::BinaryResult;
-using postgres::Params;
 using postgres::Transaction;
 
 // The migration whose tables this file writes.
 constexpr int kSchemaNeeded = 7;
-constexpr int64_t kHourMs = kChunkSpanMs;
-constexpr int64_t kDayMs = 24 * kHourMs;
-constexpr size_t kHours = 24;
 constexpr size_t kRefusedShown = 20;
 constexpr uint64_t kTellEvery = 2'000;
 
 int64_t floor_to(int64_t ms, int64_t unit) {
   return ms - ((ms % unit) + unit) % unit;
-}
-
-std::string day_text(int64_t day_ms) {
-  using namespace std::chrono;  // NOLINT: calendar types
-  const year_month_day date{sys_days{days{day_ms / kDayMs}}};
-  return fmt::format("{:04}-{:02}-{:02}", static_cast<int>(date.year()),
-                     static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()));
 }
 
 // Thrown to leave the transaction; ends in import_staged.
@@ -53,29 +41,6 @@ struct Source {  // of the current device
   bool drifts = false;
   int64_t first_ms = 0;  // the span that it replaces
   int64_t last_ms = 0;
-};
-
-// What is stored of an hour, row by row.
-struct StoredRow {
-  int row = 0;  // in Day::packed
-  bool broken = false;
-};
-
-struct Day {
-  DeviceId device = 0;
-  int64_t day_ms = 0;
-  std::array<std::vector<StagedCheck>, kHours> checks;
-  std::optional<BinaryResult> packed;
-  std::array<std::vector<StoredRow>, kHours> stored;
-  // By location and hour, by location.
-  std::map<std::pair<int32_t, size_t>, std::string> minutes;
-  std::map<int32_t, std::string> hours;
-
-  uint64_t count() const {
-    uint64_t n = 0;
-    for (const auto& of_hour : checks) n += of_hour.size();
-    return n;
-  }
 };
 
 class Import {
@@ -93,12 +58,9 @@ class Import {
   void take_device(DeviceId device);
   void find_steps(DeviceId device);
   void take_day(Day& day);
-  void read_day(Day& day);
-  const char* why_refused(const Day& day) const;
   void take_old_day(Day& day);
   bool merge_hour(Day& day, size_t hour);
   bool add_stored(Day& day, size_t hour, StoredRow& stored);
-  bool unchanged(const Day& day, size_t hour, const CompactedHour& merged) const;
   void place(Day& day, size_t hour, uint32_t source);
   void finish_day(Day& day, bool any);
   std::string rolled_up(const std::vector<HourOfDay>& hours);
@@ -266,8 +228,11 @@ void Import::take_day(Day& day) {
     done_.too_old += checks;
     return tell(checks);
   }
-  if (!fresh_days_.contains(day.day_ms)) read_day(day);
-  if (const char* why = why_refused(day)) {
+  const bool old = day.day_ms < raw_from_ms_;
+  if (!fresh_days_.contains(day.day_ms)) {
+    read_day(tx_, {.results = !old, .minutes = minute_days_.contains(day.day_ms)}, day);
+  }
+  if (const char* why = why_refused(day, old)) {
     ++done_.refused_days;
     done_.refused_checks += checks;
     if (outages_) outages_->refuse_day(day.day_ms);
@@ -277,7 +242,7 @@ void Import::take_day(Day& day) {
     }
     return tell(checks);
   }
-  if (day.day_ms < raw_from_ms_) {
+  if (old) {
     take_old_day(day);
   } else {
     bool changed = false;
@@ -288,64 +253,6 @@ void Import::take_day(Day& day) {
   }
   out_.flush_much();
   tell(checks);
-}
-
-void Import::read_day(Day& day) {
-  const auto window = [&] {
-    Params params;
-    params.int64(static_cast<int64_t>(day.device)).int64(day.day_ms).int64(day.day_ms + kDayMs);
-    return params;
-  };
-  if (day.day_ms >= raw_from_ms_) {
-    day.packed.emplace(
-        tx_,
-        "SELECT start_ms, part, step_ms, location_id, producer_id, clock_steps, results, packed,"
-        " details FROM ping_packed WHERE device_id = $1 AND start_ms >= $2 AND start_ms < $3"
-        " ORDER BY start_ms, part",
-        window());
-    for (int i = 0; i < day.packed->rows(); ++i) {
-      day.stored[static_cast<size_t>((day.packed->int64(i, 0) - day.day_ms) / kHourMs)].push_back(
-          {i});
-    }
-  }
-  if (minute_days_.contains(day.day_ms)) {
-    const BinaryResult minutes(tx_,
-                               "SELECT location_id, hour_ms, rollups FROM ping_rollup_minutes"
-                               " WHERE device_id = $1 AND hour_ms >= $2 AND hour_ms < $3",
-                               window());
-    for (int i = 0; i < minutes.rows(); ++i) {
-      day.minutes[{minutes.int32(i, 0),
-                   static_cast<size_t>((minutes.int64(i, 1) - day.day_ms) / kHourMs)}] =
-          std::string(minutes.bytes(i, 2));
-    }
-  }
-  Params one;
-  one.int64(static_cast<int64_t>(day.device)).int64(day.day_ms);
-  const BinaryResult hours(tx_,
-                           "SELECT location_id, rollups FROM ping_rollup_hours"
-                           " WHERE device_id = $1 AND day_ms = $2",
-                           one);
-  for (int i = 0; i < hours.rows(); ++i) {
-    day.hours[hours.int32(i, 0)] = std::string(hours.bytes(i, 1));
-  }
-}
-
-// A day must never be built again from a part of what it was made of.
-const char* Import::why_refused(const Day& day) const {
-  if (day.day_ms < raw_from_ms_ && !day.minutes.empty()) {
-    return "it is past the time that single results are kept, and has minute rollups still";
-  }
-  if (day.day_ms < raw_from_ms_) return nullptr;  // take_old_day() decides
-  for (const auto& [location, bytes] : day.hours) {
-    const auto hours = unpack_rollups(bytes);
-    if (!hours || hours->size() != kHours) return "its hour rollups do not decode";
-    for (size_t hour = 0; hour < kHours; ++hour) {
-      if ((*hours)[hour].checks() > 0 && !day.minutes.contains({location, hour})) {
-        return "its hour rollups are there, but what they were made of is gone";
-      }
-    }
-  }
-  return nullptr;
 }
 
 // Single results of that time are not kept: its hour rollups are made here, or never.
@@ -507,36 +414,6 @@ bool Import::add_stored(Day& day, size_t hour, StoredRow& stored) {
   }
   (void)hour;
   return !any || merger_.add(names, builder_.view());
-}
-
-bool Import::unchanged(const Day& day, size_t hour, const CompactedHour& merged) const {
-  using Content =
-      std::tuple<int64_t, int32_t, int32_t, int32_t, int16_t, std::string_view, std::string_view>;
-  if (!day.packed) return false;
-  std::vector<Content> before;
-  std::vector<Content> after;
-  const BinaryResult& rows = *day.packed;
-  for (const StoredRow& s : day.stored[hour]) {
-    if (s.broken) continue;
-    const int i = s.row;
-    before.emplace_back(rows.int64(i, 0), rows.int32(i, 2), rows.int32(i, 3), rows.int32(i, 4),
-                        rows.int16(i, 5), rows.bytes(i, 7),
-                        rows.is_null(i, 8) ? std::string_view() : rows.bytes(i, 8));
-  }
-  for (const PackedRow& row : merged.rows) {
-    after.emplace_back(row.start_ms, static_cast<int32_t>(row.step_ms), row.source.location,
-                       row.source.producer, row.source.clock_steps, row.packed, row.details);
-  }
-  std::sort(before.begin(), before.end());
-  std::sort(after.begin(), after.end());
-  if (before != after) return false;
-  size_t stored_minutes = 0;
-  for (const auto& [key, bytes] : day.minutes) stored_minutes += key.second == hour ? 1 : 0;
-  return stored_minutes == merged.minutes.size() &&
-         std::all_of(merged.minutes.begin(), merged.minutes.end(), [&](const MinuteRollups& m) {
-           const auto stored = day.minutes.find({m.location, hour});
-           return stored != day.minutes.end() && stored->second == m.rollups;
-         });
 }
 
 // Returns: whether anything changed.
