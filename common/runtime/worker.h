@@ -3,10 +3,12 @@
 // became readable. All methods belong to the thread that made the Worker.
 #pragma once
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -18,6 +20,7 @@
 #include <vector>
 
 #include "common/base/assert.h"
+#include "common/base/time.h"
 
 namespace gema::runtime {
 
@@ -47,6 +50,14 @@ class Worker {
   void abandon() {
     stop();
     if (thread_.joinable()) thread_.detach();  // lint: allow(banned-call) that is its purpose
+  }
+
+  // Instead of waiting for a job in hand for as long as it takes: at most so long, then abandon().
+  // Requires: as abandon().
+  void finish_within(Duration patience) {
+    pollfd waiting{.fd = fd(), .events = POLLIN, .revents = 0};
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(patience).count();
+    if (queued() > 0 && ::poll(&waiting, 1, static_cast<int>(ms)) <= 0) abandon();
   }
 
   // False when the queue is full; the job is then untouched by the worker.

@@ -138,13 +138,6 @@ void append_row(std::string& out, const Device& device, const PingSample& sample
   out += "\r\n";
 }
 
-const Device* find_checked(const Catalogue& catalogue, DeviceId device) {
-  const auto& all = catalogue.devices;
-  const auto found = std::lower_bound(all.begin(), all.end(), device,
-                                      [](const Device& d, DeviceId id) { return d.id < id; });
-  return found != all.end() && found->id == device && is_checked(*found) ? &*found : nullptr;
-}
-
 std::vector<DeviceId> checked_devices(const Catalogue& catalogue) {
   std::vector<DeviceId> out;
   for (const Device& device : catalogue.devices) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/domain/catalogue.h"
+#include "common/domain/find_checked.h"
 #include "common/domain/multi_ping.h"
 
 namespace gema::recorder {
@@ -64,8 +65,6 @@ void append_header(std::string& out, CsvColumns columns);
 void append_row(std::string& out, const Device& device, const PingSample& sample,
                 const UtcOffset& offset, CsvColumns columns);
 
-// The device if it is to be in the files: known, and checked.
-const Device* find_checked(const Catalogue& catalogue, DeviceId device);
 std::vector<DeviceId> checked_devices(const Catalogue& catalogue);  // ascending
 // Results a second that the catalogue asks for.
 double results_per_second(const Catalogue& catalogue);

@@ -5,6 +5,7 @@
 
 #include "common/base/assert.h"
 #include "common/runtime/clock.h"
+#include "common/runtime/file_replacement.h"
 #include "services/recorder/core/limits.h"
 #include "services/recorder/io/store.h"
 
@@ -55,7 +56,7 @@ class Output {
  private:
   Result<void> begin() {
     if (file_) return {};
-    auto begun = CsvReplacement::begin(dir_, csv_file_name(job_.day));
+    auto begun = runtime::FileReplacement::begin(dir_, csv_file_name(job_.day));
     if (!begun) return begun.error();
     file_.emplace(std::move(*begun));
     append_header(piece_, columns_);
@@ -66,7 +67,7 @@ class Output {
   const CsvJob& job_;
   const CsvColumns columns_;
   const UtcOffset& offset_;
-  std::optional<CsvReplacement> file_;
+  std::optional<runtime::FileReplacement> file_;
   std::string piece_;
   uint64_t rows_ = 0;
 };

@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <utility>
 
+#include "common/runtime/file_replacement.h"
 #include "services/recorder/core/limits.h"
 
 namespace gema::recorder {
@@ -17,10 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "ping_results_";
-constexpr std::string_view kNextPrefix = ".ping_results_";
-constexpr std::string_view kNextSuffix = ".new";
-constexpr mode_t kFileMode = 0644;
-constexpr mode_t kDirMode = 0755;
 
 Error failed(const char* what, const fs::path& path, int error) {
   return Error{Errc::kPermanent,
@@ -70,59 +66,6 @@ Result<void> for_each_name(const fs::path& dir, Each&& each) {
 }
 
 }  // namespace
-
-// --- CsvReplacement ----------------------------------------------------------------------------
-
-Result<CsvReplacement> CsvReplacement::begin(const fs::path& dir, const std::string& name) {
-  if (::mkdir(dir.c_str(), kDirMode) != 0 && errno != EEXIST) return failed("make", dir, errno);
-  const fs::path next =
-      dir / ("." + name + "." + std::to_string(::getpid()) + std::string(kNextSuffix));
-  // O_EXCL: never into what somebody else put there (a pipe would hold us up).
-  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-  int fd = ::open(next.c_str(), kFlags, kFileMode);
-  if (fd < 0 && errno == EEXIST && ::unlink(next.c_str()) == 0) {
-    fd = ::open(next.c_str(), kFlags, kFileMode);
-  }
-  if (fd < 0) return failed("create", next, errno);
-  // Whatever the umask: who may read is decided by the directory, which is its owner's to open.
-  if (::fchmod(fd, kFileMode) != 0) {
-    const Error error = failed("open up", next, errno);
-    ::close(fd);
-    ::unlink(next.c_str());
-    return error;
-  }
-  return CsvReplacement(dir / name, next, fd);
-}
-
-CsvReplacement::CsvReplacement(CsvReplacement&& other) noexcept
-    : path_(std::move(other.path_)),
-      next_(std::move(other.next_)),
-      fd_(std::exchange(other.fd_, -1)) {}
-
-CsvReplacement::~CsvReplacement() {
-  if (fd_ < 0) return;
-  ::close(fd_);
-  ::unlink(next_.c_str());
-}
-
-Result<void> CsvReplacement::write(std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t n = ::write(fd_, text.data(), text.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return failed("write", path_, n < 0 ? errno : ENOSPC);
-    text.remove_prefix(static_cast<size_t>(n));
-  }
-  return {};
-}
-
-Result<void> CsvReplacement::commit() {
-  if (::fsync(fd_) != 0) return failed("sync", path_, errno);
-  if (::rename(next_.c_str(), path_.c_str()) != 0) return failed("replace", path_, errno);
-  ::close(std::exchange(fd_, -1));
-  return {};
-}
-
-// --- CsvFiles ------------------------------------------------------------------------------------
 
 bool CsvFiles::exists(LocalDay day) const {
   std::error_code ignored;
@@ -174,7 +117,7 @@ Result<uint64_t> CsvFiles::sweep(LocalDay today, uint32_t keep_days) {
   auto read = for_each_name(dir_, [&](const std::string& name) {
     const auto day = day_of_file_name(name);
     if (day ? past_keeping(*day, today, keep_days)
-            : name.starts_with(kNextPrefix) && name.ends_with(kNextSuffix)) {
+            : runtime::is_unfinished_replacement(name, kPrefix)) {
       going.push_back(name);
     }
   });

@@ -1,8 +1,5 @@
-// The directory of CSV files: whole replacement of one, the list of all, removal of old ones.
-//
-// A file is written under another name in the same directory, synced and renamed: whoever opens it
-// sees the old one or the new one, whole. Fails with kPermanent and one sentence when the
-// directory does not let us (full, gone, no right).
+// The directory of CSV files: the list of all, removal of old ones. Fails with kPermanent and one
+// sentence when the directory does not let us (full, gone, no right).
 //
 // Thread rule: one thread. Calls may block as long as the directory does.
 #pragma once
@@ -18,27 +15,6 @@
 #include "services/recorder/core/csv_file.h"
 
 namespace gema::recorder {
-
-// One file being replaced. Gone again, unless commit() went well.
-class CsvReplacement {
- public:
-  // Makes the directory if its parent is there.
-  static Result<CsvReplacement> begin(const std::filesystem::path& dir, const std::string& name);
-  CsvReplacement(CsvReplacement&& other) noexcept;
-  CsvReplacement& operator=(CsvReplacement&&) = delete;
-  ~CsvReplacement();
-
-  Result<void> write(std::string_view text);
-  Result<void> commit();
-
- private:
-  CsvReplacement(std::filesystem::path path, std::filesystem::path next, int fd)
-      : path_(std::move(path)), next_(std::move(next)), fd_(fd) {}
-
-  std::filesystem::path path_;
-  std::filesystem::path next_;
-  int fd_ = -1;
-};
 
 class CsvFiles {
  public:

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <thread>
 
+#include "common/runtime/file_replacement.h"
 #include "services/recorder/core/limits.h"
 #include "services/recorder/io/csv_writer.h"
 #include "services/recorder/io/store_fixture_for_test.h"
@@ -47,94 +48,10 @@ std::vector<std::string> lines_of(const fs::path& path) {
 // --- the directory -----------------------------------------------------------------------------
 
 void replace(const fs::path& dir, const std::string& name, const std::string& text) {
-  auto file = CsvReplacement::begin(dir, name);
+  auto file = runtime::FileReplacement::begin(dir, name);
   ASSERT_TRUE(file) << file.error().message;
   ASSERT_TRUE(file->write(text));
   ASSERT_TRUE(file->commit());
-}
-
-TEST(CsvFiles, WhoeverReadsSeesAWholeFileAtAnyTime) {
-  const gema::testing::TempDir dir;
-  const fs::path path = dir / "ping_results_20261120.csv";
-  const auto whole = [](char fill) { return std::string(300'000, fill) + "\r\n"; };
-  replace(dir.path(), path.filename(), whole('a'));
-  std::atomic<bool> stop = false;
-  std::atomic<int> reads = 0;
-  std::atomic<int> broken = 0;
-  std::thread reader([&] {
-    while (!stop) {
-      const std::string text = text_of(path);
-      ++reads;
-      if (text != whole('a') && text != whole('b')) ++broken;
-    }
-  });
-  for (int i = 0; i < 100 || reads < 20; ++i) {
-    replace(dir.path(), path.filename(), whole(i % 2 == 0 ? 'b' : 'a'));
-  }
-  stop = true;
-  reader.join();
-  EXPECT_EQ(broken, 0);
-}
-
-TEST(CsvFiles, AReplacementThatIsNotFinishedLeavesNothingAndTheOldFileAsItWas) {
-  const gema::testing::TempDir dir;
-  replace(dir.path(), "ping_results_20261120.csv", "old");
-  {
-    auto file = CsvReplacement::begin(dir.path(), "ping_results_20261120.csv");
-    ASSERT_TRUE(file);
-    ASSERT_TRUE(file->write("half"));
-  }
-  EXPECT_EQ(text_of(dir / "ping_results_20261120.csv"), "old");
-  EXPECT_EQ(std::distance(fs::directory_iterator(dir.path()), fs::directory_iterator()), 1);
-}
-
-TEST(CsvFiles, APipeOrALinkInTheWayHoldsNobodyUpAndIsNotWrittenTo) {
-  const gema::testing::TempDir dir;
-  const fs::path next = dir / (".ping_results_20261120.csv." + std::to_string(::getpid()) + ".new");
-  ASSERT_EQ(::mkfifo(next.c_str(), 0600), 0);
-  ASSERT_EQ(::mkfifo((dir / "ping_results_20261120.csv").c_str(), 0600), 0);
-  replace(dir.path(), "ping_results_20261120.csv", "new");
-  EXPECT_EQ(text_of(dir / "ping_results_20261120.csv"), "new");
-  std::ofstream(dir / "precious") << "mine";
-  fs::create_symlink(dir / "precious", next);
-  replace(dir.path(), "ping_results_20261120.csv", "newer");
-  EXPECT_EQ(text_of(dir / "precious"), "mine");
-  EXPECT_EQ(text_of(dir / "ping_results_20261120.csv"), "newer");
-}
-
-TEST(CsvFiles, ADirectoryThatCannotBeIsOneSentence) {
-  const gema::testing::TempDir dir;
-  std::ofstream(dir / "file") << "x";
-  auto in_file = CsvReplacement::begin(dir / "file", "ping_results_20261120.csv");
-  ASSERT_FALSE(in_file);
-  EXPECT_EQ(in_file.error().code, Errc::kPermanent);
-  EXPECT_NE(in_file.error().message.find("Not a directory"), std::string::npos);
-  EXPECT_FALSE(CsvReplacement::begin(dir / "no/where", "ping_results_20261120.csv"));
-  ASSERT_TRUE(fs::create_directory(dir / "ping_results_20261120.csv"));
-  auto onto = CsvReplacement::begin(dir.path(), "ping_results_20261120.csv");
-  ASSERT_TRUE(onto);
-  EXPECT_FALSE(onto->commit());
-}
-
-TEST(CsvFiles, AWriteThatFailsInMidFileIsToldAndLeavesTheOldFile) {
-  const gema::testing::TempDir dir;
-  rlimit before{};
-  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
-  rlimit small = before;
-  small.rlim_cur = 64 * 1024;
-  std::signal(SIGXFSZ, SIG_IGN);
-  replace(dir.path(), "ping_results_20261120.csv", "old");
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
-  Result<void> written;
-  {
-    auto file = CsvReplacement::begin(dir.path(), "ping_results_20261120.csv");
-    ASSERT_TRUE(file);
-    written = file->write(std::string(1 << 20, 'x'));
-  }
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
-  ASSERT_FALSE(written);
-  EXPECT_NE(written.error().message.find("File too large"), std::string::npos);
-  EXPECT_EQ(text_of(dir / "ping_results_20261120.csv"), "old");
 }
 
 TEST(CsvFiles, TheListHasTheNewestDayFirstAndCountsRows) {

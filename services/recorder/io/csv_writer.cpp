@@ -1,7 +1,5 @@
 #include "services/recorder/io/csv_writer.h"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -11,7 +9,7 @@
 namespace gema::recorder {
 namespace {
 
-constexpr int kStopPatienceMs = 2'000;
+constexpr Duration kStopPatience = 2s;
 
 uint64_t count_checked(const Catalogue& catalogue) {
   return static_cast<uint64_t>(
@@ -26,9 +24,7 @@ CsvWriter::CsvWriter(CsvWriterOptions options, Now now)
       worker_("rec-csv", 1, work_of(options_)) {}
 
 CsvWriter::~CsvWriter() {
-  if (!busy_) return;
-  pollfd waiting{.fd = worker_.fd(), .events = POLLIN, .revents = 0};
-  if (poll(&waiting, 1, kStopPatienceMs) <= 0) worker_.abandon();
+  worker_.finish_within(kStopPatience);
 }
 
 // What runs on the worker's thread owns all it uses: it may outlive us (Worker::abandon).
