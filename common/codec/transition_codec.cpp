@@ -146,6 +146,7 @@ void encode_snapshot(const StateSnapshot& snapshot, std::string& out) {
   }
   message.set_timeout_tracking_disabled(!snapshot.timeout_tracking_enabled);
   message.set_critical_threshold(snapshot.critical_threshold);
+  message.set_timeouts_file(snapshot.timeouts_file);
   message.SerializeToString(&out);
 }
 
@@ -164,6 +165,7 @@ Result<StateSnapshot> decode_snapshot(std::string_view bytes) {
   }
   snapshot.timeout_tracking_enabled = !message.timeout_tracking_disabled();
   snapshot.critical_threshold = message.critical_threshold();
+  snapshot.timeouts_file = message.timeouts_file();
   return snapshot;
 }
 

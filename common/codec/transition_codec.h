@@ -36,6 +36,8 @@ struct StateSnapshot {
   bool timeout_tracking_enabled =
       true;  // what the timeout routes show; statuses never depend on it
   uint32_t critical_threshold = 5;
+  // Where timeout_tracking.csv is, as configured (a relative path lies in DIR); "" = there is none.
+  std::string timeouts_file;
 
   friend bool operator==(const StateSnapshot&, const StateSnapshot&) = default;
 };

@@ -117,6 +117,7 @@ TEST(TransitionCodec, SnapshotGivesBackWhatItWasGiven) {
   snapshot.positions = {{"prober-1", 9, 2, 17}, {"prober-2", 10, 7, 1}};
   snapshot.timeout_tracking_enabled = false;
   snapshot.critical_threshold = 20;
+  snapshot.timeouts_file = "ping_results/timeout_tracking.csv";
   std::string bytes;
   encode_snapshot(snapshot, bytes);
   auto decoded = decode_snapshot(bytes);

@@ -42,7 +42,8 @@ std::vector<Spec> Common::describe(Common& c) {
 
   Spec csv("csv");
   csv.text("output_dir", c.csv_output_dir,
-           "Directory of the daily CSV files of results; a relative one lies in DIR.");
+           "Directory of the CSV files: daily results, timeout_tracking.csv; a relative one lies "
+           "in DIR.");
   csv.alias("CSV_OUTPUT_DIR", "output_dir");
 
   Spec bus("bus");

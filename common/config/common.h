@@ -15,7 +15,7 @@ struct Common {
   std::filesystem::path data_dir = "var";  // --data-dir; everything Gema keeps lives below it
   std::string timezone;                    // "" = the system's
 
-  // csv: what the recorder writes to and the gateway names
+  // csv: where recorder and timeout-tracker write, and the gateway names
   std::string csv_output_dir = "ping_results";
 
   // bus: empty endpoints mean ipc below data_dir/run

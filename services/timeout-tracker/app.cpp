@@ -7,6 +7,7 @@
 #include "common/observability/log.h"
 #include "common/postgres/from_config.h"
 #include "common/runtime/clock.h"
+#include "common/runtime/local_time.h"
 #include "services/timeout-tracker/io/presence.h"
 
 namespace gema::timeout_tracker {
@@ -38,26 +39,38 @@ App::App(Config config, const runtime::Environment& environment)
     : config_(config),
       environment_(environment),
       catalogue_(environment.state_dir() / "catalogue",
-                 [this](const Catalogue& catalogue) { take_catalogue(catalogue); }) {
+                 [this](Catalogue catalogue) { take_catalogue(std::move(catalogue)); }) {
   config_.policy.down_after = environment.common.down_after;
 }
 
 App::~App() = default;
 
 Result<void> App::start() {
+  const config::Common& common = environment_.common;
+  if (auto zone = runtime::use_timezone(common.timezone); !zone) return zone.error();
   const Now now = runtime::read_clock();
-  auto engine =
-      Engine::open({.config = config_,
-                    .redis = redis_options(environment_.common),
-                    .postgres = postgres::options_from(environment_.common, "gema-timeout-tracker"),
-                    .spool_dir = environment_.spool_dir(),
-                    .nonce = random_nonce()},
-                   environment_.metrics, environment_.health, now);
+  auto engine = Engine::open(
+      {.config = config_,
+       .redis = redis_options(common),
+       .postgres = postgres::options_from(common, "gema-timeout-tracker"),
+       .spool_dir = environment_.spool_dir(),
+       .timeouts_file =
+           config_.writes_timeouts() ? common.csv_output_dir + "/" + kTimeoutFile : std::string(),
+       .nonce = random_nonce()},
+      environment_.metrics, environment_.health, now);
   if (!engine) return engine.error();
   engine_ = *std::move(engine);
-  auto client = bus::BusClient::open({.ingress = environment_.common.ingress_endpoint(),
-                                      .egress = environment_.common.inner_endpoint(),
-                                      .keys_dir = environment_.common.keys_dir(),
+  if (config_.writes_timeouts()) {
+    timeouts_ = std::make_unique<TimeoutsWriter>(
+        TimeoutsWriterOptions{.dir = common.csv_dir(),
+                              .write_every = config_.csv_write_every,
+                              .local_offset = [] { return runtime::local_offset(); }},
+        environment_.metrics, now);
+    environment_.loop.add_fd(timeouts_->fd());
+  }
+  auto client = bus::BusClient::open({.ingress = common.ingress_endpoint(),
+                                      .egress = common.inner_endpoint(),
+                                      .keys_dir = common.keys_dir(),
                                       .name = environment_.instance});
   if (!client) return client.error();
   bus_ = *std::move(client);
@@ -89,12 +102,13 @@ void App::answer_calls() {
       });
 }
 
-void App::take_catalogue(const Catalogue& catalogue) {
+void App::take_catalogue(Catalogue catalogue) {
   std::vector<DeviceId> devices;
   devices.reserve(catalogue.devices.size());
   for (const Device& device : catalogue.devices) devices.push_back(device.id);
   std::sort(devices.begin(), devices.end());
   engine_->set_catalogue(devices);
+  if (timeouts_) timeouts_->set_catalogue(std::make_shared<const Catalogue>(std::move(catalogue)));
 }
 
 void App::on_message(Now now) {
@@ -129,6 +143,7 @@ std::optional<MonoTime> App::turn(Now now) {
     environment_.health.set_waiting("bus", bus_->why_not_connected());
   }
   at(engine_->turn(now));
+  if (timeouts_) at(turn_timeouts(now));
   at(caller_->tick(now));
   at(server_->tick(now));
   at(heartbeat_->tick(now));
@@ -137,8 +152,19 @@ std::optional<MonoTime> App::turn(Now now) {
   return wakeup;
 }
 
+MonoTime App::turn_timeouts(Now now) {
+  const MonoTime wakeup = timeouts_->turn(engine_->running() ? &engine_->tracker() : nullptr, now);
+  if (const std::string problem = timeouts_->problem(now); problem.empty()) {
+    environment_.health.clear_impaired("csv");
+  } else {
+    environment_.health.set_impaired("csv", problem);
+  }
+  return wakeup;
+}
+
 void App::stop() {
   if (!engine_) return;
+  if (timeouts_) environment_.loop.remove_fd(timeouts_->fd());
   const Now now = runtime::read_clock();
   engine_->close(now, kStopPatience);
   if (bus_) publish(runtime::read_clock());

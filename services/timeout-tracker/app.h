@@ -12,6 +12,7 @@
 #include "common/runtime/service_main.h"
 #include "services/timeout-tracker/config.h"
 #include "services/timeout-tracker/engine.h"
+#include "services/timeout-tracker/io/timeouts_writer.h"
 
 namespace gema::timeout_tracker {
 
@@ -31,14 +32,16 @@ class App {
  private:
   void answer_calls();
   void on_message(Now now);
-  void take_catalogue(const Catalogue& catalogue);
+  void take_catalogue(Catalogue catalogue);
   void publish(Now now);
+  MonoTime turn_timeouts(Now now);
 
   Config config_;
   runtime::Environment environment_;
   CatalogueFeed catalogue_;
   std::unique_ptr<bus::BusClient> bus_;
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<TimeoutsWriter> timeouts_;  // none when the file is switched off
   std::unique_ptr<bus::Caller> caller_;
   std::unique_ptr<bus::CallServer> server_;
   std::unique_ptr<bus::Heartbeat> heartbeat_;

@@ -15,6 +15,10 @@ void Config::describe(config::Spec& spec, Config& config) {
   spec.flag("enabled", config.enabled,
             "Whether the timeout routes show anything; statuses are decided either way.");
   spec.alias("ENABLE_TIMEOUT_TRACKING", "enabled");
+  spec.duration_s("csv_write_every_s", config.csv_write_every, std::chrono::seconds(0),
+                  std::chrono::seconds(3600),
+                  "timeout_tracking.csv is written when something changed, at most so often; rarer "
+                  "where it is large. 0: there is no such file, as while enabled is false.");
   spec.duration_s("redis_wait_s", config.redis_wait, std::chrono::seconds(0),
                   std::chrono::seconds(3600),
                   "At start: wait this long for Redis, then rebuild the states without it.");

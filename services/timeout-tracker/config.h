@@ -21,10 +21,16 @@ struct Config {
   // Whether the timeout routes show anything. Statuses are decided either way.
   bool enabled = true;
 
+  // timeout_tracking.csv is written when something changed, at most so often. 0: there is none.
+  std::chrono::seconds csv_write_every{5};
+
   // At a start: how long to wait for Redis' answer before the states are rebuilt without it, and
   // then for PostgreSQL before they are rebuilt from the own spool and fresh input alone.
   std::chrono::seconds redis_wait{30};
   std::chrono::seconds rebuild_wait{60};
+
+  // With tracking off there is no file either.
+  bool writes_timeouts() const { return enabled && csv_write_every.count() > 0; }
 
   static void describe(config::Spec& spec, Config& config);
 };

@@ -443,7 +443,8 @@ Result<std::string> Engine::snapshot() const {
   if (!consumer_) return Error{Errc::kUnavailable, "the states are still being put together"};
   StateSnapshot snapshot{.states = tracker_->named_states(),
                          .timeout_tracking_enabled = options_.config.enabled,
-                         .critical_threshold = options_.config.critical_threshold};
+                         .critical_threshold = options_.config.critical_threshold,
+                         .timeouts_file = options_.timeouts_file};
   for (const auto& [key, position] : consumer_->positions()) {
     snapshot.positions.push_back({key.producer, key.epoch, key.partition, position.cumulative});
   }

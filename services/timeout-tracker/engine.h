@@ -46,7 +46,8 @@ struct EngineOptions {
   postgres::Options postgres;
   std::filesystem::path spool_dir;
   std::vector<std::string> transition_groups = {"recorder"};  // installed groups of our stream
-  uint64_t nonce = 0;  // random: tells this run's checkpoints from those of others
+  std::string timeouts_file;  // told with the states: where timeout_tracking.csv is, "" = nowhere
+  uint64_t nonce = 0;         // random: tells this run's checkpoints from those of others
 };
 
 class Engine {
@@ -79,8 +80,9 @@ class Engine {
   Result<uint32_t> reset_timeouts(const std::vector<DeviceId>& devices, Now now);
 
   bool running() const { return consumer_.has_value(); }
-  // For tests. Requires: running().
+  // Requires: running().
   const Tracker& tracker() const { return *tracker_; }
+  // For tests.
   bool spooled_all() const { return unspooled_.empty(); }
   uint64_t checkpoints_written() const { return checkpoints_written_; }
 

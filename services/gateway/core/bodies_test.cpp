@@ -31,6 +31,7 @@ View three() {
   view.take_snapshot_request(at(0s));
   Snapshot snapshot;
   snapshot.states = {state(2, 12, kEpochMs, DeviceStatus::kDown)};
+  snapshot.timeouts_file = "ping_results/timeout_tracking.csv";
   view.on_snapshot(snapshot, at(0s));
   view.on_results(record(1), results({{1, kEpochMs, kAnswered, 12'500}}), at(0s).wall, at(0s));
   view.on_heartbeat({.name = "prober-1", .kind = "prober", .heard_at = at(0s).mono});
@@ -135,13 +136,26 @@ TEST(MultiPing, DeviceHistoryIsAListOfRowsAndSaysWhatWasNotMeasured) {
 }
 
 TEST(MultiPing, TimeoutSummary) {
-  EXPECT_EQ(timeout_summary_body(three(), {}),
+  EXPECT_EQ(timeout_summary_body(three()),
             R"({"success":true,"data":{"total_timeout_devices":1,"max_consecutive_timeouts":12,)"
             R"("average_consecutive_timeouts":12.0,"devices_with_high_timeouts":1,)"
             R"("timeout_csv_path":"ping_results/timeout_tracking.csv"}})");
-  EXPECT_EQ(timeout_summary_body(loaded({1}).view(at(0s)), {}),
+  EXPECT_EQ(timeout_summary_body(loaded({1}).view(at(0s))),
             R"({"success":true,"data":{"total_timeout_devices":0,"max_consecutive_timeouts":0,)"
             R"("average_consecutive_timeouts":0.0,"devices_with_high_timeouts":0}})");
+}
+
+TEST(MultiPing, AFileThatIsNotWrittenIsNotNamed) {
+  View view = three();
+  view.timeouts_file = "/srv/csv/timeout_tracking.csv";
+  EXPECT_NE(
+      timeout_summary_body(view).find(R"("timeout_csv_path":"/srv/csv/timeout_tracking.csv")"),
+      std::string::npos);
+  view.timeouts_file.clear();
+  EXPECT_EQ(timeout_summary_body(view).find("csv"), std::string::npos);
+  EXPECT_NE(service_status_body(view, {}, kJakarta)
+                .find(R"("timeout_tracking":{"enabled":true,"csv_file":null,"summary":{)"),
+            std::string::npos);
 }
 
 TEST(MultiPing, HighMeansStrictlyMoreThanTen) {
@@ -151,7 +165,7 @@ TEST(MultiPing, HighMeansStrictlyMoreThanTen) {
   Snapshot snapshot;
   snapshot.states = {state(1, 10, kEpochMs), state(2, 11, kEpochMs)};
   view.on_snapshot(snapshot, at(0s));
-  const std::string body = timeout_summary_body(view.view(at(0s)), {});
+  const std::string body = timeout_summary_body(view.view(at(0s)));
   EXPECT_NE(body.find(R"("devices_with_high_timeouts":1)"), std::string::npos) << body;
   EXPECT_NE(body.find(R"("average_consecutive_timeouts":10.5)"), std::string::npos) << body;
 }
@@ -171,7 +185,7 @@ TEST(MultiPing, TimeoutDevicesAndCritical) {
 TEST(MultiPing, TimeoutRoutesWhenTrackingIsOff) {
   View view = three();
   view.tracking_enabled = false;
-  EXPECT_EQ(timeout_summary_body(view, {}),
+  EXPECT_EQ(timeout_summary_body(view),
             R"({"success":true,"data":{"timeout_tracking_disabled":true}})");
   EXPECT_EQ(timeout_devices_body(view, 1, kJakarta),
             R"({"success":true,"data":[],"count":0,"min_consecutive_filter":1})");

@@ -10,6 +10,8 @@
 namespace gema::gateway {
 namespace {
 
+constexpr const char* kTracker = "timeout-tracker";
+
 std::optional<size_t> find_device(const Catalogue* catalogue, DeviceId device) {
   if (catalogue == nullptr) {
     return std::nullopt;
@@ -450,9 +452,13 @@ void LiveView::on_gap(const std::optional<RecordId>& last_missed, Now now) {
 }
 
 void LiveView::on_stream_began(Now now) {
+  begin_anew(now.mono);
+}
+
+void LiveView::begin_anew(MonoTime now) {
   gap_while_in_flight_ = in_flight_;
   buffering_ = true;
-  want_snapshot(now.mono + kSnapshotGrace);
+  want_snapshot(now + kSnapshotGrace);
 }
 
 void LiveView::want_snapshot(MonoTime at) {
@@ -511,6 +517,7 @@ void LiveView::on_snapshot(const Snapshot& snapshot, Now now) {
   ++stats_.snapshots;
   tracking_enabled_ = snapshot.timeout_tracking_enabled;
   critical_threshold_ = snapshot.critical_threshold;
+  timeouts_file_ = snapshot.timeouts_file;
   for (const DeviceState& state : snapshot.states) {
     const auto index = index_of(state.device);
     if (!index) {
@@ -554,6 +561,10 @@ std::optional<MonoTime> LiveView::next_wakeup() const {
 
 void LiveView::on_heartbeat(Process process) {
   const MonoTime now = process.heard_at;
+  if (process.kind == kTracker && process.started_at != tracker_started_at_) {
+    // It may have been started with other settings, which the snapshot brings.
+    if (std::exchange(tracker_started_at_, process.started_at) != WallTime{}) begin_anew(now);
+  }
   std::erase_if(processes_, [now](const auto& entry) {
     return now - entry.second.heard_at > kProcessForgottenAfter;
   });
@@ -587,6 +598,7 @@ View LiveView::view(Now now) const {
   out.tracker_loaded = tracker_loaded_;
   out.tracking_enabled = tracking_enabled_;
   out.critical_threshold = critical_threshold_;
+  out.timeouts_file = timeouts_file_;
   out.catalogue_changes = catalogue_changes_;
   out.catalogue_heard_at = catalogue_heard_at_;
   out.newest_record_at = newest_record_at_;

@@ -152,6 +152,7 @@ struct Snapshot {
   std::vector<Position> positions;
   bool timeout_tracking_enabled = true;
   uint32_t critical_threshold = 5;
+  std::string timeouts_file;  // where timeout_tracking.csv is; "" = it is not written
 };
 
 // Which record results came in.
@@ -171,6 +172,7 @@ struct View {
   bool tracker_loaded = false;  // a snapshot was taken: statuses and timeout counts are true
   bool tracking_enabled = true;
   uint32_t critical_threshold = 5;
+  std::string timeouts_file;
   uint64_t catalogue_changes = 0;
   WallTime catalogue_heard_at{};
   std::optional<WallTime> newest_record_at;  // when the newest record was made
@@ -269,6 +271,7 @@ class LiveView {
   void set_devices(std::shared_ptr<const Catalogue> catalogue);
   bool aligned(const Snapshot& snapshot) const;
   uint16_t name(const std::string& text);
+  void begin_anew(MonoTime now);
   void want_snapshot(MonoTime at);
   void count_rate(size_t results, uint32_t lag_us, Now now);
 
@@ -288,6 +291,8 @@ class LiveView {
   bool tracker_loaded_ = false;
   bool tracking_enabled_ = true;
   uint32_t critical_threshold_ = 5;
+  std::string timeouts_file_;
+  WallTime tracker_started_at_{};  // the one heard last; the epoch: none was
   bool in_flight_ = false;
   bool gap_while_in_flight_ = false;
   bool buffering_ = true;  // from the first record on: nothing is loaded yet

@@ -386,6 +386,28 @@ TEST(LiveView, ProcessesAreAliveForFiveSecondsAfterAHeartbeat) {
   EXPECT_EQ(view.view(at(2h)).processes.size(), 1u);  // the prober is forgotten
 }
 
+TEST(LiveView, ATrackerThatWasStartedAgainIsAskedAgain) {
+  LiveView view = loaded({1});
+  const auto beat = [&](WallTime started_at, Duration heard) {
+    view.on_heartbeat({.name = "timeout-tracker",
+                       .kind = "timeout-tracker",
+                       .started_at = started_at,
+                       .heard_at = at(heard).mono});
+  };
+  beat(at(0s).wall, 1s);
+  beat(at(0s).wall, 2s);
+  EXPECT_FALSE(view.take_snapshot_request(at(10s)));
+  beat(at(60s).wall, 62s);
+  EXPECT_FALSE(view.take_snapshot_request(at(62s)));
+  EXPECT_TRUE(view.take_snapshot_request(at(63s)));
+  Snapshot snapshot;
+  snapshot.timeout_tracking_enabled = false;
+  view.on_snapshot(snapshot, at(63s));
+  EXPECT_FALSE(view.view(at(63s)).tracking_enabled);
+  beat(at(60s).wall, 63s);
+  EXPECT_FALSE(view.take_snapshot_request(at(70s)));
+}
+
 TEST(LiveView, KnowsABoundedNumberOfProcesses) {
   LiveView view;
   for (size_t i = 0; i < kProcessesMax + 5; ++i) {

@@ -14,10 +14,6 @@ constexpr size_t kRowBytes = 280;  // about what a row takes; a guess to reserve
 // The source system's word for many: strictly more than ten.
 constexpr uint32_t kHighTimeouts = 10;
 
-std::string timeout_csv_path(const MultiPingSettings& settings) {
-  return settings.csv_output_directory + "/timeout_tracking.csv";
-}
-
 void write_row(Json& json, const Device& device, const PingSample& sample,
                const UtcOffset& offset) {
   json.object();
@@ -48,18 +44,12 @@ void write_tracking_rows(Json& json, const View& view, const std::vector<size_t>
   for (size_t i : rows) {
     const Device& device = view.catalogue->devices[i];
     const DeviceLive& live = view.live[i];
-    json.object()
-        .text("ip_address", device.address)
-        .text("hostname", device.hostname.empty() ? device.address : device.hostname)
-        .text("device_id", std::to_string(device.id))
-        .text("merk", device.merk)
-        .text("os", device.os)
-        .text("kondisi", device.kondisi)
-        .text("consecutive_timeouts", std::to_string(live.consecutive_timeouts))
-        .text("first_timeout", local_iso(live.first_timeout_ms * 1000, offset))
-        .text("last_timeout", local_iso(live.last_timeout_ms * 1000, offset))
-        .text("last_updated", local_iso(live.slot_ms * 1000, offset))
-        .end_object();
+    json.object();
+    auto column = kTimeoutColumns.begin();
+    for_each_timeout_cell(device,
+                          {live.consecutive_timeouts, live.first_timeout_ms, live.last_timeout_ms},
+                          offset, [&](std::string_view text) { json.text(*column++, text); });
+    json.end_object();
   }
   json.end_array();
 }
@@ -260,7 +250,7 @@ std::string statistics_body(const HistoryStatistics& s, std::optional<DeviceId> 
   return json.take();
 }
 
-std::string timeout_summary_body(const View& view, const MultiPingSettings& settings) {
+std::string timeout_summary_body(const View& view) {
   Json json;
   json.object().boolean("success", true).key("data").object();
   if (!view.tracking_enabled) {
@@ -270,8 +260,8 @@ std::string timeout_summary_body(const View& view, const MultiPingSettings& sett
     write_timeout_counts(json, summary);
     json.real("average_consecutive_timeouts", summary.average)
         .number("devices_with_high_timeouts", summary.high);
-    if (summary.devices > 0) {
-      json.text("timeout_csv_path", timeout_csv_path(settings));
+    if (summary.devices > 0 && !view.timeouts_file.empty()) {
+      json.text("timeout_csv_path", view.timeouts_file);
     }
   }
   json.end_object().end_object();
@@ -324,7 +314,12 @@ std::string service_status_body(const View& view, const MultiPingSettings& setti
       .text("current_signature", signature(view))
       .end_object();
   json.key("timeout_tracking").object().boolean("enabled", view.tracking_enabled);
-  json.text("csv_file", timeout_csv_path(settings)).key("summary").object();
+  if (view.timeouts_file.empty()) {
+    json.null("csv_file");
+  } else {
+    json.text("csv_file", view.timeouts_file);
+  }
+  json.key("summary").object();
   if (view.tracking_enabled) {
     const TimeoutSummary summary = summarise(view);
     write_timeout_counts(json, summary);

@@ -60,7 +60,7 @@ std::string device_body(DeviceId id, const Device* device, const std::vector<His
 HistoryStatistics statistics_of(const View& view, std::optional<DeviceId> device);
 std::string statistics_body(const HistoryStatistics& statistics, std::optional<DeviceId> device);
 
-std::string timeout_summary_body(const View& view, const MultiPingSettings& settings);
+std::string timeout_summary_body(const View& view);
 std::string timeout_devices_body(const View& view, int64_t min_consecutive,
                                  const UtcOffset& offset);
 std::string timeout_critical_body(const View& view, int64_t threshold, const UtcOffset& offset);

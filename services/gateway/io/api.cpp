@@ -281,7 +281,7 @@ Response Api::timeout_summary(const Request&) const {
   if (view.catalogue == nullptr || !view.tracker_loaded) {
     return fail(503, kNotThere);
   }
-  return json(200, timeout_summary_body(view, deps_.settings));
+  return json(200, timeout_summary_body(view));
 }
 
 Response Api::timeout_devices(const Request& request) const {

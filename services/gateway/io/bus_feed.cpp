@@ -40,6 +40,7 @@ Snapshot from_codec(StateSnapshot snapshot) {
   }
   out.timeout_tracking_enabled = snapshot.timeout_tracking_enabled;
   out.critical_threshold = snapshot.critical_threshold;
+  out.timeouts_file = std::move(snapshot.timeouts_file);
   return out;
 }
 

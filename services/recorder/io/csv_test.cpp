@@ -1,12 +1,9 @@
 // The CSV files against a real directory and a real PostgreSQL.
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <condition_variable>
-#include <csignal>
 #include <fstream>
 #include <mutex>
 #include <sstream>

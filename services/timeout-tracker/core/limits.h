@@ -38,4 +38,13 @@ inline constexpr size_t kStatesPerCommand = 256;
 // Wait after a checkpoint that failed before the next attempt; guess.
 inline constexpr Duration kCheckpointRetry = 1s;
 
+// --- timeout_tracking.csv (core/timeouts_csv.h); its rows are bounded by kDevicesMax ---
+
+// Making the file is followed by this many times as long without: about 2% of a core at most.
+inline constexpr int kCsvIdleShare = 50;
+// After a failure.
+inline constexpr Duration kCsvRetryAfter = 10s;
+// The file is made anew at least so often, whatever became of it; guess.
+inline constexpr Duration kCsvRefreshEvery = 60s;
+
 }  // namespace gema::timeout_tracker

@@ -369,4 +369,15 @@ size_t Tracker::devices_at_or_over(uint32_t timeouts) const {
       }));
 }
 
+TimeoutRows Tracker::timeouts() const {
+  TimeoutRows rows;
+  for (const DeviceTable::Entry& entry : table_.entries()) {
+    const State& state = entry.state;
+    if (!entry.named || state.consecutive_timeouts == 0) continue;
+    rows.push_back({entry.device,
+                    {state.consecutive_timeouts, state.first_timeout_ms, state.last_timeout_ms}});
+  }
+  return rows;
+}
+
 }  // namespace gema::timeout_tracker

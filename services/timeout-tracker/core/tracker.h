@@ -23,6 +23,7 @@
 #include "common/domain/ping.h"
 #include "common/domain/transition.h"
 #include "services/timeout-tracker/core/device_table.h"
+#include "services/timeout-tracker/core/timeouts_csv.h"
 
 namespace gema::timeout_tracker {
 
@@ -120,6 +121,7 @@ class Tracker {
   std::optional<DeviceState> state_of(DeviceId device) const;
   std::array<size_t, 4> devices_by_status() const;  // of named devices
   size_t devices_at_or_over(uint32_t timeouts) const;
+  TimeoutRows timeouts() const;  // of named devices whose count is not 0, in no order
   size_t size() const { return table_.size(); }
   size_t set_aside_results() const { return set_aside_results_; }
   const Policy& policy() const { return policy_; }

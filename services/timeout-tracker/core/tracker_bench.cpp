@@ -66,6 +66,27 @@ void copy_for_checkpoint(benchmark::State& state) {
 }
 BENCHMARK(copy_for_checkpoint)->Unit(benchmark::kMillisecond);
 
+// What timeout_tracking.csv takes of the loop when nothing answers.
+void all_that_time_out(benchmark::State& state) {
+  Load load = make_load();
+  Tracker tracker{Policy{}};
+  tracker.set_catalogue(load.devices);
+  const Now now{.mono = MonoTime(1h), .wall = wall_from_ms(test::kStartMs) + 24h};
+  std::vector<Transition> out;
+  uint64_t seq = 0;
+  for (PingResults& batch : load.batches) {
+    batch.verdict.assign(batch.size(), Verdict::kFailed);
+    tracker.on_record({.producer = "prober-1",
+                       .epoch = 1,
+                       .partition = partition_of(batch.device.front()),
+                       .seq = ++seq},
+                      batch, now, out);
+  }
+  for (auto _ : state) benchmark::DoNotOptimize(tracker.timeouts());
+  state.counters["rows"] = static_cast<double>(tracker.timeouts().size());
+}
+BENCHMARK(all_that_time_out)->Unit(benchmark::kMillisecond);
+
 }  // namespace
 }  // namespace gema::timeout_tracker
 
