@@ -1,38 +1,11 @@
 // gema export against a real PostgreSQL: results out, and back.
 #include "services/cli/cli_fixture_for_test.h"
+#include "tests/support/told.h"
 
 namespace gema::cli {
 namespace {
 
-std::string told(const history::Results& results, bool details) {
-  std::string out;
-  for (const history::Row& row : results.rows) {
-    out += std::to_string(row.due_ms) + "/" + std::to_string(row.interval_ms) +
-           results.location(row) + results.producer(row) + to_string(row.verdict) +
-           to_string(row.reason) + std::to_string(row.burst_sent);
-    for (const history::Echo& e : results.echoes_of(row)) {
-      out += std::string(" ") + to_string(e.outcome) + std::to_string(e.rtt_us);
-    }
-    for (const history::Echo& e : results.burst_answers_of(row))
-      out += " b" + std::to_string(e.rtt_us);
-    if (const history::Details* d = details ? results.details_of(row) : nullptr) {
-      for (const EchoNote& n : d->notes) {
-        out += " note" + std::to_string(n.echo) + to_string(n.kind) + std::to_string(n.icmp_code) +
-               std::to_string(n.rtt_us) + std::to_string(n.count) + std::to_string(n.error) +
-               to_text(n.from);
-      }
-      for (const ProofResult& p : d->proofs) {
-        out +=
-            " proof" + std::to_string(p.port) + to_string(p.outcome) + std::to_string(p.elapsed_us);
-      }
-      for (const Stray& s : d->strays)
-        out += " stray" + std::to_string(s.echo) + std::to_string(s.rtt_us);
-      if (!d->text.empty()) out += " by " + d->text;
-    }
-    out += "\n";
-  }
-  return out;
-}
+using testing::told;
 
 // Results as our own probers give them, of several locations, intervals and every kind of detail.
 void fill(Stage& stage, Random& random, DeviceId device, int64_t day_ms) {

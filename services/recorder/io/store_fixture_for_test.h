@@ -16,10 +16,12 @@
 #include "tests/support/database.h"
 #include "tests/support/ping_results.h"
 #include "tests/support/seed.h"
+#include "tests/support/told.h"
 
 namespace gema::recorder {
 
 using gema::testing::seed_of_run;
+using gema::testing::told;
 using history::kDayMs;
 using history::kHourMs;
 using postgres::Connection;
@@ -47,41 +49,6 @@ inline PingResults batch_of(const std::vector<DeviceId>& devices, int64_t at_ms,
                               .rtt_us = rtt_us});
   }
   return r;
-}
-
-// All that a reader sees, a line each row.
-inline std::string told(const history::Results& results) {
-  std::string out;
-  for (const history::Row& row : results.rows) {
-    out += std::to_string(row.due_ms) + "/" + std::to_string(row.interval_ms) +
-           results.location(row) + results.producer(row) + to_string(row.verdict) +
-           to_string(row.reason) + std::to_string(row.rtt_us) + "b" +
-           std::to_string(row.burst_sent);
-    for (const history::Echo& e : results.echoes_of(row)) {
-      out += std::string(" ") + to_string(e.outcome) + std::to_string(e.rtt_us);
-    }
-    for (const history::Echo& e : results.burst_answers_of(row)) {
-      out += " b" + std::to_string(e.rtt_us);
-    }
-    if (const history::Details* d = results.details_of(row)) {
-      for (const EchoNote& n : d->notes) {
-        out += " note " + std::to_string(n.echo) + to_string(n.kind) + std::to_string(n.icmp_type) +
-               "/" + std::to_string(n.icmp_code) + "e" + std::to_string(n.error) + "r" +
-               std::to_string(n.rtt_us) + "x" + std::to_string(n.count) + to_text(n.from);
-      }
-      for (const ProofResult& p : d->proofs) {
-        out += std::string(" proof ") + to_string(p.kind) + to_string(p.outcome) +
-               std::to_string(p.port) + "s" + std::to_string(p.status) + "t" +
-               std::to_string(p.elapsed_us);
-      }
-      for (const Stray& s : d->strays) {
-        out += " stray " + std::to_string(s.echo) + to_string(s.kind) + std::to_string(s.rtt_us);
-      }
-      if (!d->text.empty()) out += " by " + d->text;
-    }
-    out += "\n";
-  }
-  return out;
 }
 
 // Rolls up one result as a reader sees it.
