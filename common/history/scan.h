@@ -1,6 +1,6 @@
 // Results of devices as one snapshot sees them: hot rows above the watermark, short chunks, packed
 // rows; and which of several results for a slot counts. What the readers of this directory are made
-// of; not for use from outside.
+// of, and what `gema import` reads with in its own transaction; others use the readers.
 #pragma once
 
 #include <algorithm>
