@@ -177,7 +177,7 @@ TEST_F(TimeoutsBookTest, AFailureIsSaidAndTriedAgainAlthoughNothingChanged) {
   EXPECT_EQ(book.counts().failures, 1U);
   EXPECT_EQ(book.counts().rows, 2U);
   EXPECT_FALSE(book.due(at(20s - 1ns)));
-  EXPECT_TRUE(write(rows({{1, 1}, {2, 1}}), at(20s))) << "what the file says is not known";
+  EXPECT_TRUE(write(rows({{1, 2}, {2, 1}}), at(20s))) << "what the file says is not known";
   EXPECT_EQ(book.failing(), "");
   EXPECT_EQ(book.counts().writes, 2U);
 }
