@@ -497,6 +497,11 @@ struct Pieces : ExportSource {
 };
 
 struct ExportApiTest : HistoryApiTest {
+  // Requests may end after their answer; what they tell of it must still be there.
+  ~ExportApiTest() override {
+    if (server) server->stop();
+  }
+
   void pieces(std::vector<std::string> p) {
     open_export = [this, p]() -> Result<std::unique_ptr<ExportSource>> {
       return std::unique_ptr<ExportSource>(std::make_unique<Pieces>(p, [this] {
