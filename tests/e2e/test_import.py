@@ -98,6 +98,7 @@ def test_the_past_of_ace_connection_logger(stack, tmp_path):
     # By REST, too, and what is measured now goes on beside it.
     rest = stack.json("/api/v1/devices/1/outages", **{"from": window[1], "to": window[3]})
     assert "answered again" in json.dumps(rest), rest
+    wait_for("what is measured now is in history", lambda: ask(stack, "statistics", 1, "--from", "10m"))
     live = ask(stack, "statistics", 1, "--from", "10m")
     assert live[0]["failed"] == 0 and live[0]["checks"] > 0
     assert online(stack) == 2
