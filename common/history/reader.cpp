@@ -50,6 +50,35 @@ class Indices {
   Pair pair_;
 };
 
+// Of which results of a source nothing is known beyond their echoes: nearly all, even where checks
+// fail.
+class PlainResults {
+ public:
+  bool has(const Merged::Entry& entry) {
+    if (source_ != entry.source) set(*entry.source);
+    return all_ || plain_[entry.index];
+  }
+
+ private:
+  void set(const Source& source) {
+    source_ = &source;
+    all_ = source.plain();
+    if (all_) return;
+    plain_.assign(source.results.size(), true);
+    auto mark = [this](const auto& of) {
+      for (const auto& each : of) plain_[each.index] = false;
+    };
+    mark(source.texts);
+    mark(source.results.burst);
+    mark(source.results.notes);
+    mark(source.results.proofs);
+  }
+
+  const Source* source_ = nullptr;
+  bool all_ = false;
+  std::vector<bool> plain_;
+};
+
 // Takes one result that counts and of which nothing but a single echo is known. Returns: false when
 // there is more.
 bool append_plain(const Merged::Entry& entry, Indices& names, Results& out) {
@@ -193,6 +222,7 @@ Result<Results> Reader::results(DeviceId device, int64_t from_ms, int64_t to_ms,
     Scan scan(tx, broken_, one, from_ms, to_ms, {.results_first = true});
     Results out;
     Indices names(scan.names(), out);
+    PlainResults plain;
     scan.results(one, {from_ms, to_ms}, [&](DeviceId, const Merged& merged) {
       const auto& entries = merged.entries();
       out.truncated = entries.size() > limit;
@@ -200,8 +230,7 @@ Result<Results> Reader::results(DeviceId device, int64_t from_ms, int64_t to_ms,
       out.rows.reserve(kept);
       out.echoes.reserve(kept);
       for (size_t i = entries.size() - kept; i < entries.size(); ++i) {
-        if (entries[i].source->plain() && !merged.has_strays() &&
-            append_plain(entries[i], names, out)) {
+        if (!merged.has_strays() && plain.has(entries[i]) && append_plain(entries[i], names, out)) {
           continue;
         }
         append_row(merged, entries[i], names, out);
