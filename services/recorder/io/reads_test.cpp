@@ -6,6 +6,7 @@
 
 #include "common/history/availability.h"
 #include "common/history/outages.h"
+#include "common/history/scan.h"
 #include "common/history/series.h"
 #include "common/history/statistics.h"
 #include "services/recorder/io/store_fixture_for_test.h"
@@ -385,6 +386,26 @@ TEST_F(ClosedDayTest, IsSharedOutWhenTwoLocationsCheckAtOnce) {
   EXPECT_EQ(p.up_ms + p.down_ms + p.not_measured_ms, static_cast<uint64_t>(kDayMs));
   EXPECT_LE(p.up_ms + p.down_ms, static_cast<uint64_t>(4 * kHourMs));
   EXPECT_GT(p.up_ms + p.down_ms, static_cast<uint64_t>(3 * kHourMs));
+}
+
+// More than are fetched at once, and whole multiples of it.
+TEST_F(ReadsTest, TakeEachOfManyRowsOnceAndInOrder) {
+  for (const int many : {0, 1, 3'999, 4'000, 4'001, 8'000, 12'345}) {
+    SCOPED_TRACE(many);
+    std::vector<int64_t> seen;
+    const auto done = connection_->snapshot([&](postgres::Transaction& tx) {
+      history::each_row(
+          tx, "SELECT g::bigint FROM generate_series(1, $1::bigint) g",
+          postgres::Params().int64(many),
+          [&](const postgres::BinaryResult& rows, int i) { seen.push_back(rows.int64(i, 0)); });
+      // The transaction goes on.
+      seen.push_back(tx.exec("SELECT -1::bigint")[0][0].as<int64_t>());
+    });
+    ASSERT_TRUE(done) << done.error().message;
+    std::vector<int64_t> expected(static_cast<size_t>(many) + 1, -1);
+    for (int i = 0; i < many; ++i) expected[static_cast<size_t>(i)] = i + 1;
+    EXPECT_TRUE(seen == expected) << seen.size() << " rows, " << expected.size() << " expected";
+  }
 }
 
 TEST_F(ReadsTest, TakeMinutesOfHoursThatWereCompactedBeforeThereWereRecentRows) {
